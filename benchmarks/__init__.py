@@ -1,0 +1,1 @@
+"""Benchmarks: one file a block, ours beside its peers and a floor."""

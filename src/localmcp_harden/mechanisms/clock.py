@@ -1,0 +1,29 @@
+"""The real clock: monotonic and wall time of the system, waiting by anyio.
+
+Works on asyncio and trio alike.
+"""
+
+import time
+from contextlib import AbstractContextManager
+
+import anyio
+
+from ..core.ports import TimeoutScope
+
+__all__ = ("SystemClock",)
+
+
+class SystemClock:
+    """Time as the machine tells it."""
+
+    # Bound at class level so that a call costs what `time.monotonic()` costs.
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait for `seconds`."""
+        await anyio.sleep(max(0.0, seconds))
+
+    def cut_after(self, seconds: float, /) -> AbstractContextManager[TimeoutScope]:
+        """Return a cancel scope that ends after `seconds`."""
+        return anyio.CancelScope(deadline=anyio.current_time() + max(0.0, seconds))

@@ -1,0 +1,142 @@
+"""The chain that every call goes through, and how a stage joins it.
+
+A *check* is a plain function: it reads the call's state and returns a decision,
+or None when it has nothing to say. An *around* is async and wraps what follows.
+"""
+
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+from typing import Any, Protocol, TypeAlias, final
+
+from attrs import define, field, frozen
+
+from ..core.model import Call, Decision, Outcome
+
+__all__ = (
+    "Around",
+    "CallNext",
+    "CallState",
+    "Check",
+    "GuardedRunner",
+    "Handler",
+    "Probe",
+    "ProbePoint",
+    "Slot",
+    "Stage",
+)
+
+
+class Slot(IntEnum):
+    """The places of the chain, outermost first. The numbers only say the order."""
+
+    RECORD = 0
+    CORRELATE = 10
+    AUTHENTICATE = 20
+    SESSION = 30
+    RATE_LIMIT = 40
+    VALIDATE = 50
+    CANONICALISE = 60
+    CONTENT = 70
+    POLICY = 80
+    APPROVAL = 90
+    FREEZE = 100
+    AUDIT = 110
+    OUTPUT = 120
+    CACHE = 130
+    DEADLINE = 140
+    BULKHEAD = 150
+    RETRY = 160
+    BREAKER = 170
+    HANDLER = 180
+
+
+@final
+@define(kw_only=True)
+class CallState:
+    """One call on its way: the call itself, and what the stages found out so far.
+
+    A stage before `Slot.FREEZE` may replace `call`; one after it may not, and the
+    chain refuses to run the handler with a call that policy has not judged.
+
+    Args:
+        call: The call.
+        handler: What runs innermost.
+        credentials: What the transport knows of the caller; the authenticator's input.
+        resources: Every canonical URI the call touches; each one is judged.
+        decisions: What stages decided, by stage name.
+        timings: Each stage's own seconds.
+        reservations: Shares to settle when the call is over.
+        observed: Codes of refusals that were not carried out.
+        attempts: How often the handler was called.
+        facts: Findings handed from one stage to a later one.
+    """
+
+    call: Call
+    handler: "Handler"
+    credentials: Any = None
+    resources: tuple[str, ...] = ()
+    decisions: list[tuple[str, Decision]] = field(factory=list)
+    timings: list[tuple[str, float]] = field(factory=list)
+    reservations: list[Any] = field(factory=list)
+    observed: list[str] = field(factory=list)
+    attempts: int = 0
+    facts: dict[str, Any] = field(factory=dict)
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[Outcome]]
+"""The innermost step: runs the tool and says how it ended. Raises only to be cancelled."""
+
+Check: TypeAlias = Callable[[CallState], Decision | None]
+"""A stage that decides without waiting. None and an empty allow mean the same."""
+
+CallNext: TypeAlias = Callable[[CallState], Awaitable[Outcome]]
+"""What follows further in."""
+
+Around: TypeAlias = Callable[[CallState, CallNext], Awaitable[Outcome]]
+"""A stage that may wait, repeat, replace or cut off what follows."""
+
+ProbePoint: TypeAlias = str
+"""`before:STAGE` or `after:STAGE`."""
+
+Probe: TypeAlias = Callable[[ProbePoint, CallState], Awaitable[None]]
+"""A debugger's hook between stages: awaited, so that one call can pause while others flow."""
+
+
+@final
+@frozen(kw_only=True)
+class Stage:
+    """A named stage in its slot: exactly one of `check` and `around`.
+
+    Args:
+        name: Unique in the chain; appears in records.
+        slot: Where it stands.
+        check: The function of a check.
+        around: The coroutine function of an around.
+        answers: Whether it may answer a call itself, as a cache or a fallback does.
+        rewrites: Whether it may change the call's arguments.
+        subject: The block behind the stage, for descriptions.
+    """
+
+    name: str
+    slot: Slot
+    check: Check | None = None
+    around: Around | None = None
+    answers: bool = False
+    rewrites: bool = False
+    subject: object = None
+
+
+class GuardedRunner(Protocol):
+    """Runs code of any kind through the chain: a tool, a pipeline stage, an admin action."""
+
+    async def run(self, call: Call, handler: Handler, /, *, credentials: object = None) -> Outcome:
+        """Run `handler` under every guard.
+
+        Args:
+            call: What is about to happen.
+            handler: What does it.
+            credentials: What is known of the caller; see `protocols.security.Credentials`.
+
+        Returns:
+            The outcome; a refusal is an outcome, not an exception.
+        """

@@ -1,0 +1,1 @@
+"""The security family: access, policy, content and audit."""

@@ -1,0 +1,1 @@
+"""Who calls, in which roles, and how often."""

@@ -1,0 +1,1 @@
+"""Fakes of the blocks: each passes the contract kit of the block it stands for."""
