@@ -1,0 +1,2 @@
+from .memory import CircuitMemoryStorage as CircuitMemoryStorage
+from .redis import CircuitRedisStorage as CircuitRedisStorage
