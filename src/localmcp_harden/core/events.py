@@ -7,7 +7,7 @@ of its own is only what no call can tell.
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, TypeAlias, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 from attrs import field, frozen
 
@@ -23,7 +23,6 @@ __all__ = (
     "OutcomeKind",
     "RetryScheduled",
     "StageDecision",
-    "StageTiming",
     "StoreFailed",
     "discard",
 )
@@ -39,22 +38,11 @@ class OutcomeKind(StrEnum):
     CANCELLED = "cancelled"
 
 
-@final
-@frozen(kw_only=True)
-class StageDecision:
-    """A decision with the stage that made it."""
+class StageDecision(NamedTuple):
+    """A decision with the stage that made it. A tuple, since every call makes some."""
 
     stage: str
     decision: Decision
-
-
-@final
-@frozen(kw_only=True)
-class StageTiming:
-    """How long one stage worked, without what it waited for further in; seconds."""
-
-    stage: str
-    duration_s: float
 
 
 @final
@@ -85,7 +73,7 @@ class CallRecord:
         would_refuse: The codes of refusals that observing let pass.
         attempts: How often the target was called.
         decisions: Every decision that said more than a bare yes.
-        timings: Every stage's own time, in order.
+        timings: Each stage's own seconds, without what it waited for further in, in order.
         meta: Trace ids, protocol version, transport.
     """
 
@@ -111,7 +99,7 @@ class CallRecord:
     would_refuse: tuple[str, ...] = ()
     attempts: int = 0
     decisions: tuple[StageDecision, ...] = ()
-    timings: tuple[StageTiming, ...] = ()
+    timings: Mapping[str, float] = field(default=MappingProxyType({}))
     meta: Mapping[str, Any] = field(default=MappingProxyType({}))
 
     @property

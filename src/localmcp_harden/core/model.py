@@ -107,6 +107,32 @@ class SecurityContext:
     ip_address: str | None = None
     user_agent: str | None = None
 
+    def with_user(self, user: Principal) -> "SecurityContext":
+        """Return the same context with another caller."""
+        return SecurityContext(
+            user=user,
+            project=self.project,
+            action=self.action,
+            resource=self.resource,
+            timestamp=self.timestamp,
+            session_id=self.session_id,
+            ip_address=self.ip_address,
+            user_agent=self.user_agent,
+        )
+
+    def with_resource(self, resource: str) -> "SecurityContext":
+        """Return the same context with another resource."""
+        return SecurityContext(
+            user=self.user,
+            project=self.project,
+            action=self.action,
+            resource=resource,
+            timestamp=self.timestamp,
+            session_id=self.session_id,
+            ip_address=self.ip_address,
+            user_agent=self.user_agent,
+        )
+
 
 @final
 @frozen(kw_only=True)
@@ -170,6 +196,21 @@ class Call:
     meta: Mapping[str, Any] = field(default=_EMPTY)
     security: SecurityContext = field(factory=SecurityContext)
     parent_id: str | None = None
+
+    def with_security(self, security: SecurityContext) -> "Call":
+        """Return the same call in another security context."""
+        # By hand and not by attrs.evolve, which costs five times as much, on every call.
+        return Call(
+            id=self.id,
+            kind=self.kind,
+            method=self.method,
+            name=self.name,
+            arguments=self.arguments,
+            annotations=self.annotations,
+            meta=self.meta,
+            security=security,
+            parent_id=self.parent_id,
+        )
 
 
 class Reservation(Protocol):

@@ -18,6 +18,7 @@ class TimeoutScope(Protocol):
     @property
     def cancelled_caught(self) -> bool:
         """Whether the clock cut the code off, and not somebody outside."""
+        ...
 
 
 class Clock(Protocol):
@@ -25,15 +26,19 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go back; only differences mean anything."""
+        ...
 
     def wall(self) -> float:
         """Return seconds since the Unix epoch; for records, never for measuring."""
+        ...
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait for `seconds`, at least one turn of the event loop."""
+        ...
 
     def cut_after(self, seconds: float, /) -> AbstractContextManager[TimeoutScope]:
         """Return a context that cancels its body after `seconds`."""
+        ...
 
 
 class Random(Protocol):
@@ -41,9 +46,11 @@ class Random(Protocol):
 
     def uniform(self, low: float, high: float, /) -> float:
         """Return a number from the closed range `low` to `high`."""
+        ...
 
     def token(self, size: int, /) -> str:
         """Return `size` random bytes as lower-case hexadecimal."""
+        ...
 
 
 class Redactor(Protocol):
@@ -55,6 +62,8 @@ class Redactor(Protocol):
 
     def redact(self, arguments: Mapping[str, Any], /) -> Mapping[str, Any]:
         """Return a bounded copy of `arguments` with every secret replaced."""
+        ...
 
     def redact_text(self, text: str, /) -> str:
         """Return a bounded copy of `text` with every secret replaced."""
+        ...

@@ -23,14 +23,18 @@ class GcraTable:
     """
 
     def __init__(self, *, rate_per_s: float, burst: float, max_keys: int) -> None:
-        self._interval_s = 1.0 / rate_per_s
-        self._tolerance_s = burst / rate_per_s
-        self._max_keys = max_keys
         self._due: dict[object, float] = {}
+        self.retune(rate_per_s=rate_per_s, burst=burst, max_keys=max_keys)
 
     def __len__(self) -> int:
         """Return how many keys are kept."""
         return len(self._due)
+
+    def retune(self, *, rate_per_s: float, burst: float, max_keys: int) -> None:
+        """Go on under another rate. What a key owes, it owes for as long as before."""
+        self._interval_s = 1.0 / rate_per_s
+        self._tolerance_s = burst / rate_per_s
+        self._max_keys = max_keys
 
     def hit(self, key: object, now: float, cost: float = 1.0) -> float:
         """Count `cost` calls of `key` at `now`.
@@ -42,7 +46,7 @@ class GcraTable:
         """
         due = self._due.get(key)
         if due is None:
-            if len(self._due) >= self._max_keys:
+            while len(self._due) >= self._max_keys:
                 self._make_room(now)
             due = now
         elif due < now:

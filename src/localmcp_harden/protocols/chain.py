@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeAlias, final
 
 from attrs import define, field, frozen
 
-from ..core.model import Call, Decision, Outcome
+from ..core.events import StageDecision
+from ..core.model import Call, Decision, Outcome, Reservation
 
 __all__ = (
     "Around",
@@ -63,8 +64,10 @@ class CallState:
         handler: What runs innermost.
         credentials: What the transport knows of the caller; the authenticator's input.
         resources: Every canonical URI the call touches; each one is judged.
-        decisions: What stages decided, by stage name.
+        judged: The call as policy saw it; the handler gets no other.
+        decisions: What stages decided, where it was more than a bare yes.
         timings: Each stage's own seconds.
+        mark: Until when time has been charged to a stage, monotonic seconds.
         reservations: Shares to settle when the call is over.
         observed: Codes of refusals that were not carried out.
         attempts: How often the handler was called.
@@ -75,12 +78,25 @@ class CallState:
     handler: "Handler"
     credentials: Any = None
     resources: tuple[str, ...] = ()
-    decisions: list[tuple[str, Decision]] = field(factory=list)
-    timings: list[tuple[str, float]] = field(factory=list)
-    reservations: list[Any] = field(factory=list)
-    observed: list[str] = field(factory=list)
+    judged: Call | None = None
+    decisions: list[StageDecision] = field(factory=list[StageDecision])
+    timings: dict[str, float] = field(factory=dict[str, float])
+    mark: float = 0.0
+    reservations: list[Reservation] = field(factory=list[Reservation])
+    observed: list[str] = field(factory=list[str])
     attempts: int = 0
-    facts: dict[str, Any] = field(factory=dict)
+    facts: dict[str, Any] = field(factory=dict[str, Any])
+
+    def decide(self, stage: str, decision: Decision) -> None:
+        """Keep a decision for the record, and its reservation for the end of the call."""
+        self.decisions.append(StageDecision(stage, decision))
+        if decision.reservation is not None:
+            self.reservations.append(decision.reservation)
+
+    def charge(self, stage: str, now: float) -> None:
+        """Count the time since the last charge as the own time of `stage`."""
+        self.timings[stage] = self.timings.get(stage, 0.0) + now - self.mark
+        self.mark = now
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Outcome]]
@@ -140,3 +156,4 @@ class GuardedRunner(Protocol):
         Returns:
             The outcome; a refusal is an outcome, not an exception.
         """
+        ...

@@ -248,7 +248,7 @@ class AuditEntry:
 
     kind: str
     call_id: str = ""
-    data: Mapping[str, Any] = field(factory=dict)
+    data: Mapping[str, Any] = field(factory=dict[str, Any])
 
 
 @final

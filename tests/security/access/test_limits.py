@@ -70,6 +70,21 @@ def test_anonymous_callers_are_told_apart_by_address(first, second, same):
     assert limiter.limit(call(subject="", ip=second)).allowed is not same
 
 
+def test_a_new_configuration_keeps_what_callers_owe():
+    clock = FakeClock()
+    tools = {"t": RateLimit(rate_per_s=1, burst=1)}
+    limiter = GcraRateLimiter(RateLimitConfig(tools=tools), clock=clock)
+    assert limiter.limit(call("t")).allowed
+
+    limiter.configure(RateLimitConfig(tools={**tools, "u": RateLimit(rate_per_s=1, burst=1)}))
+
+    assert not limiter.limit(call("t")).allowed
+    assert limiter.limit(call("u")).allowed
+    limiter.configure(RateLimitConfig(max_callers=1))
+    limiter.limit(call("t", subject="bob"))
+    assert len(limiter._all) == 1
+
+
 def test_the_table_is_bounded():
     limiter = GcraRateLimiter(RateLimitConfig(max_callers=10), clock=FakeClock())
     for number in range(1_000):

@@ -53,7 +53,7 @@ class RateLimitConfig:
     rate_per_s: float = field(default=20.0, validator=and_(gt(0.0), le(1e6)))
     burst: int = field(default=40, validator=[instance_of(int), and_(ge(1), le(1_000_000))])
     tools: Mapping[str, RateLimit] = field(
-        factory=dict, validator=deep_mapping(instance_of(str), instance_of(RateLimit))
+        factory=dict[str, RateLimit], validator=deep_mapping(instance_of(str), instance_of(RateLimit))
     )
     max_callers: int = field(
         default=10_000, validator=[instance_of(int), and_(ge(1), le(10_000_000))]
@@ -100,6 +100,21 @@ class GcraRateLimiter:
             # A denied call counts nowhere: hand the tool's share back.
             table.hit(key, now, cost=-1.0)
         return _refusal(wait, "caller")
+
+    def configure(self, config: RateLimitConfig, /) -> None:
+        """Go on under other limits; what callers owe is kept where a limit stays."""
+        self.config = config
+        self._all.retune(
+            rate_per_s=config.rate_per_s, burst=config.burst, max_keys=config.max_callers
+        )
+        tables: dict[str, GcraTable] = {}
+        for name, limit in config.tools.items():
+            table = self._tools.get(name) or self._table(limit.rate_per_s, limit.burst)
+            table.retune(
+                rate_per_s=limit.rate_per_s, burst=limit.burst, max_keys=config.max_callers
+            )
+            tables[name] = table
+        self._tools = tables
 
     def _table(self, rate_per_s: float, burst: int) -> GcraTable:
         return GcraTable(rate_per_s=rate_per_s, burst=burst, max_keys=self.config.max_callers)

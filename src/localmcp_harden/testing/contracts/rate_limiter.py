@@ -93,7 +93,7 @@ async def rate_holds_in_the_long_run(make: MakeRateLimiter) -> None:
     for _ in range(1_000):
         passed += limiter.limit(_call()).allowed
         clock.advance(0.01)
-    expect(103 <= passed <= 105, f"{passed} of the promised 104 or 105")  # noqa: PLR2004
+    expect(103 <= passed <= 105, f"{passed} of the promised 104 or 105")
 
 
 @rate_limiter.rule("RL7")
