@@ -1,0 +1,53 @@
+"""What ties the lines of one call together, carried by the task that runs it.
+
+One context variable holds one immutable record. Tasks and worker threads inherit it;
+what a task sets is not seen by the one that started it. A worker that is fed by a
+stream does not inherit the sender's: put the record into the item.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import final
+
+from attrs import frozen
+
+__all__ = ("Correlation", "get_correlation", "set_correlation", "set_correlation_id")
+
+_MAX_ID_CHARS = 128
+
+
+@final
+@frozen(kw_only=True)
+class Correlation:
+    """The ids that a line carries.
+
+    Args:
+        correlation_id: The id of the call.
+        trace_id: The trace, 32 hexadecimal digits.
+        span_id: The span, 16 hexadecimal digits.
+    """
+
+    correlation_id: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+
+
+_NONE = Correlation()
+# The variable is a key, not state: each task has a value of its own under it.
+_CURRENT: ContextVar[Correlation] = ContextVar("localmcp_harden_correlation", default=_NONE)
+
+get_correlation: Callable[[], Correlation] = _CURRENT.get
+"""Return the record of this task. Bound, since every line asks for it."""
+
+
+def set_correlation(correlation: Correlation, /) -> None:
+    """Put a record on this task and on the tasks it starts from now on."""
+    _CURRENT.set(correlation)
+
+
+def set_correlation_id(correlation_id: str | None, /) -> None:
+    """Change the correlation id of this task; None takes it away. Ids are cut at 128 characters."""
+    cut = None if correlation_id is None else str(correlation_id)[:_MAX_ID_CHARS]
+    now = _CURRENT.get()
+    # By hand and not by attrs.evolve, which costs five times as much, twice on every call.
+    _CURRENT.set(Correlation(correlation_id=cut, trace_id=now.trace_id, span_id=now.span_id))

@@ -1,0 +1,1 @@
+"""What is observed, in the formats of other systems."""

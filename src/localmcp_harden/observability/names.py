@@ -1,0 +1,105 @@
+"""Every name that metrics and spans carry, in one place.
+
+The `mcp.*` and `gen_ai.*` names are those of the OpenTelemetry semantic conventions
+for generative AI (docs/gen-ai/mcp.md), still in development there: when they move,
+they move here. The `localmcp.*` names are ours.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+__all__ = (
+    "BREAKER",
+    "BREAKER_STATE",
+    "BREAKER_STATES",
+    "BREAKER_TRANSITIONS",
+    "CALLS",
+    "CODE",
+    "CONFIGURATION_RELOADS",
+    "DURATION_BUCKETS_S",
+    "ERROR_TYPE",
+    "GUARD",
+    "GUARD_FAILURES",
+    "KIND",
+    "KNOWN_METHODS",
+    "METHOD",
+    "METRICS_MISUSE",
+    "METRICS_OVERFLOW",
+    "OPERATION_DURATION",
+    "OTHER_METHOD",
+    "OUTCOME",
+    "OVERFLOW",
+    "PROMPT_NAME",
+    "REFUSALS",
+    "RETRIES",
+    "STORE",
+    "STORE_FAILURES",
+    "TOOL_ERROR",
+    "TOOL_NAME",
+    "UNKNOWN",
+    "WOULD_REFUSE",
+)
+
+# Semantic conventions.
+OPERATION_DURATION: str = "mcp.server.operation.duration"
+"""Histogram, seconds: how long a request took, as the caller saw it."""
+DURATION_BUCKETS_S: tuple[float, ...] = (
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+)  # fmt: skip
+"""The bounds that the conventions set for durations, in seconds."""
+METHOD: str = "mcp.method.name"
+TOOL_NAME: str = "gen_ai.tool.name"
+PROMPT_NAME: str = "gen_ai.prompt.name"
+ERROR_TYPE: str = "error.type"
+TOOL_ERROR: str = "tool_error"
+"""The error type of a result that reports an error itself (`isError`)."""
+
+# Ours.
+CALLS: str = "localmcp.calls"
+REFUSALS: str = "localmcp.refusals"
+WOULD_REFUSE: str = "localmcp.refusals.observed"
+RETRIES: str = "localmcp.retries"
+BREAKER_STATE: str = "localmcp.breaker.state"
+BREAKER_TRANSITIONS: str = "localmcp.breaker.transitions"
+GUARD_FAILURES: str = "localmcp.guard.failures"
+STORE_FAILURES: str = "localmcp.store.failures"
+CONFIGURATION_RELOADS: str = "localmcp.configuration.reloads"
+METRICS_OVERFLOW: str = "localmcp.metrics.overflow"
+METRICS_MISUSE: str = "localmcp.metrics.misuse"
+
+KIND: str = "kind"
+OUTCOME: str = "outcome"
+CODE: str = "code"
+BREAKER: str = "breaker"
+GUARD: str = "guard"
+STORE: str = "store"
+
+OVERFLOW: str = "__overflow__"
+"""The label value of the series that takes what finds no room of its own."""
+UNKNOWN: str = "_unknown"
+"""The name of a tool or prompt that the server does not declare."""
+OTHER_METHOD: str = "_other"
+"""The method of a request that the protocol does not know."""
+
+BREAKER_STATES: Mapping[str, float] = MappingProxyType(
+    {"closed": 0.0, "half_open": 1.0, "open": 2.0}
+)
+"""The level that stands for each state of a breaker; an unknown state is -1."""
+
+KNOWN_METHODS: frozenset[str] = frozenset(
+    {
+        "initialize", "ping", "server/discover", "completion/complete", "logging/setLevel",
+        "tools/list", "tools/call", "prompts/list", "prompts/get",
+        "resources/list", "resources/read", "resources/templates/list",
+        "resources/subscribe", "resources/unsubscribe", "subscriptions/listen",
+        "roots/list", "sampling/createMessage", "elicitation/create",
+        "tasks/get", "tasks/list", "tasks/cancel", "tasks/result", "tasks/update",
+        "notifications/initialized", "notifications/cancelled", "notifications/progress",
+        "notifications/message", "notifications/roots/list_changed",
+        "notifications/tools/list_changed", "notifications/prompts/list_changed",
+        "notifications/resources/list_changed", "notifications/resources/updated",
+        "notifications/elicitation/complete", "notifications/tasks/status",
+        "notifications/subscriptions/acknowledged",
+    }
+)  # fmt: skip
+"""The methods that get a series of their own; what a caller invents does not."""

@@ -1,0 +1,293 @@
+"""Two readers of events: one writes a line for each, the other counts them.
+
+Both are plain functions of one event, made for the event loop: they neither wait nor
+raise, as long as the services they write to keep their word.
+"""
+
+import hashlib
+from typing import TypeAlias, final
+
+from ..core.events import (
+    BreakerStateChanged,
+    CallRecord,
+    ConfigurationReloaded,
+    Event,
+    GuardFailed,
+    OutcomeKind,
+    RetryScheduled,
+    StoreFailed,
+)
+from ..core.model import CallKind
+from ..protocols.observability import (
+    LoggingService,
+    LogLevel,
+    MetricKind,
+    MetricsService,
+    SettledContext,
+)
+from . import names
+
+__all__ = ("CallLogger", "CallMeter")
+
+_RareEvent: TypeAlias = (
+    BreakerStateChanged | RetryScheduled | GuardFailed | StoreFailed | ConfigurationReloaded
+)
+_MAX_SHOWN_NAME_CHARS = 128
+_PROTOCOL_KINDS = frozenset({CallKind.TOOL, CallKind.RESOURCE, CallKind.PROMPT, CallKind.PROTOCOL})
+_WORDS = {
+    OutcomeKind.OK: "ok",
+    OutcomeKind.ERROR: "failed",
+    OutcomeKind.REFUSED: "denied",
+    OutcomeKind.CANCELLED: "cancelled",
+}
+_LEVELS = {
+    OutcomeKind.OK: LogLevel.INFO,
+    OutcomeKind.ERROR: LogLevel.WARNING,
+    OutcomeKind.REFUSED: LogLevel.WARNING,
+    OutcomeKind.CANCELLED: LogLevel.INFO,
+}
+# A guard that broke is the server's fault, not the caller's.
+_LOUD_CODES = frozenset({"gate_failed", "audit_unavailable"})
+
+
+@final
+class CallLogger:
+    """Writes one line for each call and one for each rare event.
+
+    A call's line names method, target and outcome, and carries the whole record as
+    context: principal, rules, timings, redacted arguments. What a client says of
+    itself stands under `claimed`. The legacy session id opens a session to whoever
+    has it, so only eight digits of its SHA-256 are written.
+
+    Args:
+        logs: Where lines go; calls under the name `localmcp.calls`, the rest under
+            `localmcp.events`.
+    """
+
+    def __init__(self, logs: LoggingService) -> None:
+        self._calls = logs.create_logger("localmcp.calls")
+        self._events = logs.create_logger("localmcp.events")
+
+    def __call__(self, event: Event, /) -> None:
+        """Write one line."""
+        if isinstance(event, CallRecord):
+            self._calls.log(_level(event), _headline(event), _context(event))
+        else:
+            level, message, context = _describe(event)
+            self._events.log(level, message, context)
+
+
+def _level(record: CallRecord) -> LogLevel:
+    if record.code in _LOUD_CODES:
+        return LogLevel.ERROR
+    if record.would_refuse:
+        return LogLevel.WARNING
+    return _LEVELS[record.outcome]
+
+
+def _headline(record: CallRecord) -> str:
+    target = record.method
+    if record.name:
+        target = f"{target} {record.name[:_MAX_SHOWN_NAME_CHARS]}"
+    if record.would_refuse:
+        return f"{target} {_WORDS[record.outcome]}, would be denied"
+    return f"{target} {_WORDS[record.outcome]}"
+
+
+def _context(record: CallRecord) -> SettledContext:
+    principal = record.principal
+    context = SettledContext(
+        call_id=record.call_id,
+        kind=record.kind.value,
+        method=record.method,
+        outcome=record.outcome.value,
+        duration_s=record.duration_s,
+        attempts=record.attempts,
+    )
+    if record.name:
+        context["name"] = record.name
+    if not principal.is_anonymous:
+        context["principal"] = {
+            "issuer": principal.issuer,
+            "client": principal.client,
+            "subject": principal.subject,
+            "roles": tuple(principal.roles),
+        }
+    if record.decisions:
+        context["rules"] = record.rules
+    if record.timings:
+        context["timings_s"] = record.timings
+    if record.arguments:
+        context["arguments"] = record.arguments
+    _add_place(record, context)
+    if record.outcome is not OutcomeKind.OK or record.would_refuse:
+        _add_trouble(record, context)
+    return context
+
+
+def _add_place(record: CallRecord, context: SettledContext) -> None:
+    """Add where a call came from and what it touched, as far as there is something."""
+    if record.meta:
+        context["meta"] = dict(record.meta)
+    if record.resource:
+        context["resource"] = record.resource
+    if record.project:
+        context["project"] = record.project
+    if record.ip_address:
+        context["ip_address"] = record.ip_address
+    if record.user_agent:
+        context["claimed"] = {"user_agent": record.user_agent}
+    if record.session_id:
+        digest = hashlib.sha256(record.session_id.encode("utf-8", "replace"))
+        context["session"] = digest.hexdigest()[:8]
+    if record.parent_id:
+        context["parent_id"] = record.parent_id
+
+
+def _add_trouble(record: CallRecord, context: SettledContext) -> None:
+    """Add why a call did not simply succeed."""
+    context["code"] = record.code
+    context["enforced"] = record.enforced
+    if record.reason:
+        context["reason"] = record.reason
+    if record.would_refuse:
+        context["would_refuse"] = record.would_refuse
+    if record.decisions:
+        context["decisions"] = {
+            stage: decision.code or decision.effect.value for stage, decision in record.decisions
+        }
+
+
+def _describe(event: _RareEvent) -> tuple[LogLevel, str, dict[str, object]]:
+    """Return the line of a rare event: what happened in words, the parts as context."""
+    if isinstance(event, BreakerStateChanged):
+        return (
+            LogLevel.WARNING if event.current == "open" else LogLevel.INFO,
+            f"breaker {event.breaker}: {event.previous} to {event.current}",
+            {"event": "breaker_state_changed", "breaker": event.breaker,
+             "previous": event.previous, "current": event.current, "cause": event.cause},
+        )  # fmt: skip
+    if isinstance(event, RetryScheduled):
+        return (
+            LogLevel.INFO,
+            f"{event.operation}: attempt {event.attempt} failed, the next in {event.wait_s:.3g} s",
+            {"event": "retry_scheduled", "operation": event.operation, "attempt": event.attempt,
+             "wait_s": event.wait_s, "error_type": event.error_type},
+        )  # fmt: skip
+    if isinstance(event, GuardFailed):
+        return (
+            LogLevel.ERROR,
+            f"guard {event.guard} broke: {event.error_type}",
+            {"event": "guard_failed", "guard": event.guard, "error_type": event.error_type},
+        )
+    if isinstance(event, StoreFailed):
+        return (
+            LogLevel.ERROR,
+            f"store {event.store} failed: {event.error_type}",
+            {"event": "store_failed", "store": event.store, "error_type": event.error_type,
+             "detail": event.detail},
+        )  # fmt: skip
+    return (
+        LogLevel.INFO,
+        f"configuration {event.version} is in force",
+        {"event": "configuration_reloaded", "version": event.version, "source": event.source},
+    )
+
+
+@final
+class CallMeter:
+    """Counts calls and rare events under the names of `names`.
+
+    Labels hold nothing that a caller can invent: a method that the protocol does not
+    know is `_other`, a tool that the server does not declare is `_unknown`, and
+    resource URIs are not labels at all.
+
+    Args:
+        metrics: Where it counts; the metrics are declared here.
+    """
+
+    def __init__(self, metrics: MetricsService) -> None:
+        self._metrics = metrics
+        for name, kind, description, unit in _DECLARED:
+            buckets = names.DURATION_BUCKETS_S if kind is MetricKind.HISTOGRAM else None
+            metrics.create_custom_metric(
+                name, kind, description=description, unit=unit, buckets=buckets
+            )
+
+    def __call__(self, event: Event, /) -> None:
+        """Count one event."""
+        if isinstance(event, CallRecord):
+            self._count_call(event)
+        else:
+            self._count_rare(event)
+
+    def _count_call(self, record: CallRecord) -> None:
+        metrics = self._metrics
+        outcome = record.outcome
+        if record.kind in _PROTOCOL_KINDS:
+            method = record.method
+            labels = {names.METHOD: method if method in names.KNOWN_METHODS else names.OTHER_METHOD}
+            if record.kind is CallKind.TOOL:
+                labels[names.TOOL_NAME] = record.name or names.UNKNOWN
+            elif record.kind is CallKind.PROMPT:
+                labels[names.PROMPT_NAME] = record.name or names.UNKNOWN
+            if outcome is not OutcomeKind.OK:
+                labels[names.ERROR_TYPE] = _error_type(record)
+            metrics.record_histogram(names.OPERATION_DURATION, record.duration_s, labels)
+        metrics.increment_counter(
+            names.CALLS,
+            1.0,
+            {
+                names.KIND: record.kind.value,
+                names.OUTCOME: outcome.value,
+                names.CODE: record.code,
+            },
+        )
+        if outcome is OutcomeKind.REFUSED:
+            metrics.increment_counter(names.REFUSALS, 1.0, {names.CODE: record.code})
+        for code in record.would_refuse:
+            metrics.increment_counter(names.WOULD_REFUSE, 1.0, {names.CODE: code})
+
+    def _count_rare(self, event: _RareEvent) -> None:
+        metrics = self._metrics
+        if isinstance(event, BreakerStateChanged):
+            breaker = {names.BREAKER: event.breaker}
+            level = names.BREAKER_STATES.get(event.current, -1.0)
+            metrics.record_gauge(names.BREAKER_STATE, level, breaker)
+            labels = {**breaker, "from": event.previous, "to": event.current}
+            metrics.increment_counter(names.BREAKER_TRANSITIONS, 1.0, labels)
+        elif isinstance(event, RetryScheduled):
+            metrics.increment_counter(names.RETRIES, 1.0, {names.ERROR_TYPE: event.error_type})
+        elif isinstance(event, GuardFailed):
+            labels = {names.GUARD: event.guard, names.ERROR_TYPE: event.error_type}
+            metrics.increment_counter(names.GUARD_FAILURES, 1.0, labels)
+        elif isinstance(event, StoreFailed):
+            labels = {names.STORE: event.store, names.ERROR_TYPE: event.error_type}
+            metrics.increment_counter(names.STORE_FAILURES, 1.0, labels)
+        else:
+            metrics.increment_counter(names.CONFIGURATION_RELOADS)
+
+
+def _error_type(record: CallRecord) -> str:
+    if record.code:
+        return record.code
+    return names.TOOL_ERROR if record.outcome is OutcomeKind.ERROR else record.outcome.value
+
+
+_DECLARED = (
+    (names.OPERATION_DURATION, MetricKind.HISTOGRAM, "How long requests took.", "s"),
+    (names.CALLS, MetricKind.COUNTER, "Calls by kind, outcome and code.", ""),
+    (names.REFUSALS, MetricKind.COUNTER, "Calls that a guard refused, by code.", ""),
+    (names.WOULD_REFUSE, MetricKind.COUNTER, "Refusals that observing let pass, by code.", ""),
+    (names.RETRIES, MetricKind.COUNTER, "Attempts that were repeated, by error.", ""),
+    (
+        names.BREAKER_STATE,
+        MetricKind.GAUGE,
+        "Where breakers stand: 0 closed, 1 half open, 2 open.",
+        "",
+    ),
+    (names.BREAKER_TRANSITIONS, MetricKind.COUNTER, "Changes of breakers' states.", ""),
+    (names.GUARD_FAILURES, MetricKind.COUNTER, "Guards, sinks and predicates that raised.", ""),
+    (names.STORE_FAILURES, MetricKind.COUNTER, "Stores that could not be written.", ""),
+    (names.CONFIGURATION_RELOADS, MetricKind.COUNTER, "New configurations in force.", ""),
+)

@@ -1,0 +1,224 @@
+"""CallLogger and CallMeter: one line and one count for every event."""
+
+import json
+
+import pytest
+
+from localmcp_harden.core.events import (
+    BreakerStateChanged,
+    CallRecord,
+    ConfigurationReloaded,
+    GuardFailed,
+    OutcomeKind,
+    RetryScheduled,
+    StageDecision,
+    StoreFailed,
+)
+from localmcp_harden.core.model import CallKind, Decision, Effect, Principal, deny
+from localmcp_harden.observability import names
+from localmcp_harden.observability.readers import CallLogger, CallMeter
+from localmcp_harden.testing.doubles.logging_service import FakeLoggingService
+from localmcp_harden.testing.doubles.metrics_service import FakeMetricsService
+
+
+def record(**changes):
+    facts = {
+        "call_id": "c1", "kind": CallKind.TOOL, "method": "tools/call", "name": "git_status",
+        "started_at": 1.0, "duration_s": 0.25, "outcome": OutcomeKind.OK,
+    }  # fmt: skip
+    return CallRecord(**(facts | changes))
+
+
+def line_of(event):
+    logs = FakeLoggingService()
+    CallLogger(logs)(event)
+    (line,) = logs.lines
+    return line
+
+
+def test_a_call_is_one_line_with_all_that_is_known():
+    allowed = Decision(effect=Effect.ALLOW, rules=("r1",))
+    line = line_of(
+        record(
+            principal=Principal(issuer="i", client="c", subject="s", roles=frozenset({"dev"})),
+            arguments={"path": "/x"}, decisions=(StageDecision("policy", allowed),),
+            timings={"policy": 0.001}, meta={"trace_id": "t"}, resource="file:///x", project="p",
+            ip_address="192.0.2.1", user_agent="agent/1", parent_id="c0", attempts=2,
+            session_id="opens-the-session",
+        )
+    )  # fmt: skip
+    assert (line["level"], line["logger"]) == ("info", "localmcp.calls")
+    assert line["message"] == "tools/call git_status ok"
+    assert "opens-the-session" not in json.dumps(line)
+    digest = line["ctx"].pop("session")
+    assert len(digest) == 8
+    assert line["ctx"] == {
+        "call_id": "c1", "kind": "tool", "method": "tools/call", "name": "git_status",
+        "outcome": "ok", "duration_s": 0.25, "attempts": 2, "rules": ["r1"],
+        "principal": {"issuer": "i", "client": "c", "subject": "s", "roles": ["dev"]},
+        "timings_s": {"policy": 0.001}, "arguments": {"path": "/x"}, "meta": {"trace_id": "t"},
+        "resource": "file:///x", "project": "p", "ip_address": "192.0.2.1",
+        "claimed": {"user_agent": "agent/1"}, "parent_id": "c0",
+    }  # fmt: skip
+
+
+def test_a_denied_call_says_why():
+    denial = deny("policy_denied", "not allowed", rules=("r2",))
+    line = line_of(
+        record(
+            outcome=OutcomeKind.REFUSED, code="policy_denied", reason="not allowed",
+            decisions=(StageDecision("policy", denial),),
+        )
+    )  # fmt: skip
+    assert (line["level"], line["message"]) == ("warning", "tools/call git_status denied")
+    wanted = {
+        "code": "policy_denied", "reason": "not allowed", "rules": ["r2"], "enforced": True,
+        "decisions": {"policy": "policy_denied"},
+    }  # fmt: skip
+    assert wanted.items() <= line["ctx"].items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "message"),
+    [
+        ({"outcome": OutcomeKind.ERROR, "code": "OSError"}, "warning",
+         "tools/call git_status failed"),
+        ({"outcome": OutcomeKind.CANCELLED}, "info", "tools/call git_status cancelled"),
+        ({"outcome": OutcomeKind.REFUSED, "code": "gate_failed"}, "error",
+         "tools/call git_status denied"),
+        ({"would_refuse": ("rate_limited",), "enforced": False}, "warning",
+         "tools/call git_status ok, would be denied"),
+        ({"kind": CallKind.PROTOCOL, "method": "tools/list", "name": ""}, "info", "tools/list ok"),
+        ({"name": "x" * 1_000}, "info", f"tools/call {'x' * 128} ok"),
+    ],
+)  # fmt: skip
+def test_level_and_message_follow_the_outcome(changes, level, message):
+    line = line_of(record(**changes))
+    assert (line["level"], line["message"]) == (level, message)
+
+
+RARE = [
+    (BreakerStateChanged(at=1, breaker="b", previous="closed", current="open", cause="c"),
+     "warning", "breaker b: closed to open"),
+    (BreakerStateChanged(at=1, breaker="b", previous="open", current="half_open", cause="c"),
+     "info", "breaker b: open to half_open"),
+    (RetryScheduled(at=1, operation="o", attempt=1, wait_s=0.25, error_type="OSError"),
+     "info", "o: attempt 1 failed, the next in 0.25 s"),
+    (GuardFailed(at=1, guard="policy", error_type="KeyError"),
+     "error", "guard policy broke: KeyError"),
+    (StoreFailed(at=1, store="audit", error_type="OSError", detail="log"),
+     "error", "store audit failed: OSError"),
+    (ConfigurationReloaded(at=1, version=3, source="harden.toml"),
+     "info", "configuration 3 is in force"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("event", "level", "message"), RARE)
+def test_a_rare_event_is_one_line(event, level, message):
+    line = line_of(event)
+    assert (line["level"], line["message"]) == (level, message)
+    assert line["logger"] == "localmcp.events"
+    assert line["ctx"]["event"]
+
+
+def meter():
+    metrics = FakeMetricsService()
+    return metrics, CallMeter(metrics)
+
+
+def test_a_call_is_counted_and_timed():
+    metrics, count = meter()
+    count(record())
+    labels = {names.METHOD: "tools/call", names.TOOL_NAME: "git_status"}
+    assert metrics.point("mcp.server.operation.duration", labels).count == 1
+    assert metrics.value("mcp.server.operation.duration", labels) == 0.25
+    assert metrics.value("localmcp.calls", {"kind": "tool", "outcome": "ok", "code": ""}) == 1.0
+
+
+def test_a_refusal_is_counted_by_code():
+    metrics, count = meter()
+    count(record(outcome=OutcomeKind.REFUSED, code="rate_limited"))
+    assert metrics.value("localmcp.refusals", {"code": "rate_limited"}) == 1.0
+    labels = {
+        names.METHOD: "tools/call", names.TOOL_NAME: "git_status", names.ERROR_TYPE: "rate_limited"
+    }  # fmt: skip
+    assert metrics.point("mcp.server.operation.duration", labels).count == 1
+
+
+def test_what_observing_let_pass_is_counted_apart():
+    metrics, count = meter()
+    count(record(would_refuse=("rate_limited", "policy_denied"), enforced=False))
+    assert metrics.value("localmcp.refusals.observed", {"code": "policy_denied"}) == 1.0
+    assert not [point for point in metrics.collect() if point.name == "localmcp.refusals"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        ({"name": "_unknown"}, {"gen_ai.tool.name": "_unknown"}),
+        ({"name": ""}, {"gen_ai.tool.name": "_unknown"}),
+        ({"kind": CallKind.PROMPT, "method": "prompts/get", "name": "p"},
+         {"mcp.method.name": "prompts/get", "gen_ai.prompt.name": "p"}),
+        ({"kind": CallKind.RESOURCE, "method": "resources/read", "name": "file:///x"},
+         {"mcp.method.name": "resources/read"}),
+        ({"kind": CallKind.PROTOCOL, "method": "made/up", "name": ""},
+         {"mcp.method.name": "_other"}),
+        ({"outcome": OutcomeKind.ERROR}, {"gen_ai.tool.name": "git_status",
+                                          "error.type": "tool_error"}),
+        ({"outcome": OutcomeKind.CANCELLED}, {"gen_ai.tool.name": "git_status",
+                                              "error.type": "cancelled"}),
+    ],
+)  # fmt: skip
+def test_labels_hold_nothing_that_a_caller_invents(changes, labels):
+    metrics, count = meter()
+    count(record(**changes))
+    wanted = {"mcp.method.name": "tools/call"} | labels
+    assert metrics.point("mcp.server.operation.duration", wanted) is not None
+
+
+@pytest.mark.parametrize("kind", [CallKind.STAGE, CallKind.ADMIN])
+def test_what_is_no_request_is_counted_but_not_timed_as_one(kind):
+    metrics, count = meter()
+    count(record(kind=kind, method="stage/build"))
+    assert metrics.value("localmcp.calls", {"kind": kind.value, "outcome": "ok", "code": ""}) == 1
+    assert all(point.name != "mcp.server.operation.duration" for point in metrics.collect())
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "labels", "value"),
+    [
+        (RARE[0][0], "localmcp.breaker.state", {"breaker": "b"}, 2.0),
+        (RARE[1][0], "localmcp.breaker.state", {"breaker": "b"}, 1.0),
+        (RARE[0][0], "localmcp.breaker.transitions",
+         {"breaker": "b", "from": "closed", "to": "open"}, 1.0),
+        (RARE[2][0], "localmcp.retries", {"error.type": "OSError"}, 1.0),
+        (RARE[3][0], "localmcp.guard.failures", {"guard": "policy", "error.type": "KeyError"}, 1.0),
+        (RARE[4][0], "localmcp.store.failures", {"store": "audit", "error.type": "OSError"}, 1.0),
+        (RARE[5][0], "localmcp.configuration.reloads", None, 1.0),
+    ],
+)  # fmt: skip
+def test_a_rare_event_is_counted(event, name, labels, value):
+    metrics, count = meter()
+    count(event)
+    assert metrics.value(name, labels) == value
+
+
+def test_every_metric_is_described_and_a_second_meter_is_welcome():
+    metrics, count = meter()
+    CallMeter(metrics)
+    count(record())
+    for event, _, _ in RARE:
+        count(event)
+    assert all(point.description for point in metrics.collect())
+
+
+def test_calls_logged_and_counted_are_as_many():
+    logs, (metrics, count) = FakeLoggingService(), meter()
+    write = CallLogger(logs)
+    for number in range(100):
+        one = record(outcome=list(OutcomeKind)[number % 4], code="x" if number % 4 else "")
+        write(one)
+        count(one)
+    assert len(logs.lines) == 100
+    total = sum(point.value for point in metrics.collect() if point.name == "localmcp.calls")
+    assert total == 100
