@@ -21,7 +21,8 @@ from localmcp_harden.security.policy.gate import (
     IndexedPolicyGate,
     PolicyConfig,
 )
-from localmcp_harden.testing.contracts.policy_gate import editable_policy_gate, policy_gate
+from localmcp_harden.testing.contracts.editable_policy_gate import editable_policy_gate
+from localmcp_harden.testing.contracts.policy_gate import policy_gate
 from localmcp_harden.testing.doubles.policy_gate import FakePolicyGate
 
 pytestmark = pytest.mark.anyio

@@ -11,9 +11,12 @@ with the test runner of your choice::
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar, final
 
+import anyio
 from attrs import frozen
 
 __all__ = ("ContractKit", "ContractViolation", "Rule", "expect", "run")
+
+_PATIENCE_S = 30.0
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -65,11 +68,16 @@ class Rule(Generic[M]):
             ContractViolation: The implementation breaks the rule.
         """
         try:
-            await self.body(make)
+            # A broken implementation may wait for ever: then this is what it breaks.
+            with anyio.fail_after(_PATIENCE_S):
+                await self.body(make)
         except ContractViolation:
             raise
         except AssertionError as error:
             raise ContractViolation(self.id, f"{self.sentence} {error}".strip()) from error
+        except Exception as error:
+            raised = f"{type(error).__name__} was raised"
+            raise ContractViolation(self.id, f"{self.sentence} {raised}".strip()) from error
 
 
 class ContractKit(Generic[M]):
@@ -87,6 +95,10 @@ class ContractKit(Generic[M]):
     def rules(self) -> tuple[Rule[M], ...]:
         """The rules, in order."""
         return tuple(self._rules)
+
+    def include(self, other: "ContractKit[M]") -> None:
+        """Take over the rules of another kit, behind those that are there."""
+        self._rules.extend(other.rules)
 
     def rule(
         self, rule_id: str
