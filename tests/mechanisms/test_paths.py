@@ -220,7 +220,7 @@ def test_uris_have_one_spelling(uri, canonical):
         "https://h/%2525252525252e",
         "https://h\\@evil/",
         "https://h/a\\b",
-        "https://user:pa55@h/",
+        "https://user:pa55@h/",  # pragma: allowlist secret
         "https://user%3apa55@h/",
         "https://a@b@h/",
         "https://:80/",

@@ -16,9 +16,15 @@ __all__ = ("SystemClock",)
 class SystemClock:
     """Time as the machine tells it."""
 
-    # Bound at class level so that a call costs what `time.monotonic()` costs.
-    monotonic = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
+    @staticmethod
+    def monotonic() -> float:
+        """Return the system's monotonic time."""
+        return time.monotonic()
+
+    @staticmethod
+    def wall() -> float:
+        """Return seconds since the Unix epoch."""
+        return time.time()
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait for `seconds`."""

@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import anyio
@@ -52,7 +52,7 @@ class FakeClock:
         await wake.wait()
 
     @contextmanager
-    def cut_after(self, seconds: float, /) -> Iterator[TimeoutScope]:
+    def cut_after(self, seconds: float, /) -> Generator[TimeoutScope]:
         """Cancel the body when `advance` passes `seconds`."""
         with anyio.CancelScope() as scope:
             entry = self._schedule(seconds, scope)

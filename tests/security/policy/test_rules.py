@@ -66,7 +66,7 @@ def test_resources_become_prefixes(written, kept):
         ("resources", ("~/notes",)),
         ("resources", ("/a\x00",)),
         ("resources", ("file://host/a",)),
-        ("resources", ("https://user:pa55@example.org/",)),
+        ("resources", ("https://user:pa55@example.org/",)),  # pragma: allowlist secret
         ("resources", ("prompt:a*",)),
         ("resources", ("/" + "a" * 5000,)),
     ],

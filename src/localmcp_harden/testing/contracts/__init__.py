@@ -1,1 +1,49 @@
-"""To be written."""
+"""Contract kits: the rules of each protocol, for whoever implements one.
+
+    await contracts.run(contracts.rate_limiter, make_my_limiter)
+
+raises one `ExceptionGroup` with a `ContractViolation` for every broken rule. Each kit's
+module says how `make` is called.
+"""
+
+from .any_policy_gate import any_policy_gate as any_policy_gate
+from .argument_validator import argument_validator as argument_validator
+from .audit_log import audit_log as audit_log
+from .authenticator import authenticator as authenticator
+from .circuit_breaker import circuit_breaker as circuit_breaker
+from .deadline import deadline as deadline
+from .editable_policy_gate import editable_policy_gate as editable_policy_gate
+from .input_bounds import input_bounds as input_bounds
+from .kit import (
+    ContractKit as ContractKit,
+    ContractViolation as ContractViolation,
+    Rule as Rule,
+    run as run,
+)
+from .logging_service import logging_service as logging_service
+from .metrics_service import metrics_service as metrics_service
+from .policy_gate import policy_gate as policy_gate
+from .rate_limiter import rate_limiter as rate_limiter
+from .redactor import redactor as redactor
+from .retry import retry as retry
+
+__all__ = (
+    "ContractKit",
+    "ContractViolation",
+    "Rule",
+    "any_policy_gate",
+    "argument_validator",
+    "audit_log",
+    "authenticator",
+    "circuit_breaker",
+    "deadline",
+    "editable_policy_gate",
+    "input_bounds",
+    "logging_service",
+    "metrics_service",
+    "policy_gate",
+    "rate_limiter",
+    "redactor",
+    "retry",
+    "run",
+)
