@@ -144,6 +144,13 @@ def ledger(session: nox.Session) -> None:
 
 
 @nox.session
+def reference(session: nox.Session) -> None:
+    """Rewrite the page of all settings after a change of a configuration class."""
+    install(session, "-e", ".")
+    session.run("python", "tools/config_reference.py", "--write")
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Rewrite constraints.txt: every dependency, direct or not, pinned for every Python."""
     session.install("uv")

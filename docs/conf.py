@@ -45,8 +45,13 @@ napoleon_numpy_docstring = False
 # library, dependencies, type variables, and what is private.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(anyio|attrs?|collections|contextlib|enum|mcp|pathlib|starlette|typer|typing)\..*"),
-    ("py:.*", r"localmcp_harden\..*\.[A-Z]"),
+    (
+        "py:.*",
+        r"(anyio|attrs?|collections|contextlib|enum|mcp|mcp_types|msgspec|pathlib|starlette"
+        r"|typer|typing|uvicorn)\..*",
+    ),
+    ("py:exc", r"MCPError"),
+    ("py:.*", r"localmcp_harden\..*\.(?:[A-Z]|[A-Z]\w*T|[A-Z]_(?:co|contra))"),
     ("py:.*", r"(.*\.)?_\w+"),
 ]
 

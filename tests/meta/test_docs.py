@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 from localmcp_harden.core import errors
 
@@ -26,6 +26,13 @@ BLOCK_HEADINGS = [
 ]
 
 
+def write_file(example):
+    """Write a TOML block whose first line names a file, for the blocks that follow."""
+    named = re.match(r"# (\S+\.toml)\n", example.parsed)
+    if named:
+        Path(named[1]).write_text(example.parsed, encoding="utf-8")
+
+
 def name(path):
     return path.relative_to(ROOT).as_posix()
 
@@ -34,7 +41,8 @@ def name(path):
 def test_the_examples_of_a_page_run(page, tmp_path, monkeypatch):
     # One test a page: its examples share a namespace and run in their order.
     monkeypatch.chdir(tmp_path)
-    sybil = Sybil(parsers=[PythonCodeBlockParser(), SkipParser()], path=str(page.parent))
+    parsers = [PythonCodeBlockParser(), CodeBlockParser("toml", write_file), SkipParser()]
+    sybil = Sybil(parsers=parsers, path=str(page.parent))
     for example in sybil.parse(page):
         example.evaluate()
 

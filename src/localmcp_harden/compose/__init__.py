@@ -1,1 +1,1 @@
-"""To be written."""
+"""Configuration, chain and facade: the only place that knows which implementation is used."""

@@ -1,1 +1,1 @@
-"""To be written."""
+"""The places where calls come in: one module for each server library or transport."""

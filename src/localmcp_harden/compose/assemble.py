@@ -1,0 +1,143 @@
+"""Lists the stages of a configuration: the package's own in their order, then a host's."""
+
+import os
+from collections.abc import Sequence
+from typing import cast
+
+from ..core.errors import UnsafeOrderError
+from ..protocols.chain import Slot, Stage
+from ..protocols.security import LocalAuthenticator
+from . import stages
+from .blocks import Blocks
+from .chain import Mode
+from .config import STAGES, HardenConfig
+from .record import Recorder
+from .resources import canonicalise
+
+__all__ = ("assemble",)
+
+
+def assemble(
+    config: HardenConfig, blocks: Blocks, recorder: Recorder, own: Sequence[Stage]
+) -> tuple[Stage, ...]:
+    """Return the stages, outermost first.
+
+    Args:
+        config: What is on, and how.
+        blocks: What stands behind the stages.
+        recorder: Makes the audit log's intents.
+        own: A host's stages; each goes behind the package's own of its slot.
+
+    Raises:
+        UnsafeOrderError: A host's stage takes the name of one of the package's own.
+    """
+    taken = [stage.name for stage in own if stage.name in STAGES]
+    if taken:
+        raise UnsafeOrderError(f"{taken[0]!r} is the name of a built-in stage", "stages")
+    built = [
+        stage
+        for stage in _built_in(config, blocks, recorder, keep_copy=bool(own))
+        if stage.name not in config.disabled
+    ]
+    # Sorting is stable, so stages of one slot keep the order in which they were given.
+    return tuple(sorted([*built, *own], key=lambda stage: stage.slot))
+
+
+def _built_in(
+    config: HardenConfig, blocks: Blocks, recorder: Recorder, *, keep_copy: bool
+) -> list[Stage]:
+    enforcing = config.mode is Mode.ENFORCE
+    base = str(config.base_folder) if config.base_folder else os.getcwd()  # noqa: PTH109
+    timeouts = {
+        name: tool.deadline_s for name, tool in config.tools.items() if tool.deadline_s is not None
+    }
+    found = [
+        Stage(
+            name="correlate",
+            slot=Slot.CORRELATE,
+            around=stages.correlate(blocks.logs),
+            subject=blocks.logs,
+        ),
+        _authenticate(blocks, enforcing=enforcing),
+        Stage(
+            name="rate_limit",
+            slot=Slot.RATE_LIMIT,
+            check=stages.rate_limit(blocks.rate_limiter),
+            subject=blocks.rate_limiter,
+        ),
+        Stage(
+            name="bounds",
+            slot=Slot.VALIDATE,
+            check=stages.bounds(blocks.bounds),
+            subject=blocks.bounds,
+        ),
+        Stage(
+            name="schema",
+            slot=Slot.VALIDATE,
+            check=stages.schema(blocks.validator),
+            subject=blocks.validator,
+        ),
+        Stage(
+            name="canonicalise",
+            slot=Slot.CANONICALISE,
+            around=canonicalise(config.tools, base, enforcing=enforcing),
+            rewrites=True,
+        ),
+        Stage(
+            name="policy",
+            slot=Slot.POLICY,
+            check=stages.policy(blocks.policy),
+            subject=blocks.policy,
+        ),
+        Stage(name="freeze", slot=Slot.FREEZE, check=stages.freeze(keep_copy=keep_copy)),
+        Stage(
+            name="deadline",
+            slot=Slot.DEADLINE,
+            around=stages.deadline(blocks.deadline, timeouts, enforcing=enforcing),
+            subject=blocks.deadline,
+        ),
+        Stage(
+            name="retry",
+            slot=Slot.RETRY,
+            around=stages.retry(blocks.retry, enforcing=enforcing),
+            subject=blocks.retry,
+        ),
+        Stage(
+            name="breaker",
+            slot=Slot.BREAKER,
+            around=stages.breaker(blocks.breakers.get, enforcing=enforcing),
+            subject=blocks.breakers,
+        ),
+    ]
+    if config.audit.before_acting != "never":
+        found.append(
+            Stage(
+                name="audit",
+                slot=Slot.AUDIT,
+                around=stages.audit_before_acting(
+                    blocks.audit,
+                    recorder.intent,
+                    before=config.audit.before_acting,
+                    enforcing=enforcing,
+                ),
+                subject=blocks.audit,
+            )
+        )
+    return found
+
+
+def _authenticate(blocks: Blocks, *, enforcing: bool) -> Stage:
+    authenticator = blocks.authenticator
+    if hasattr(authenticator, "identify"):
+        return Stage(
+            name="authenticate",
+            slot=Slot.AUTHENTICATE,
+            check=stages.authenticate_locally(cast("LocalAuthenticator", authenticator)),
+            subject=authenticator,
+        )
+    return Stage(
+        name="authenticate",
+        slot=Slot.AUTHENTICATE,
+        around=stages.authenticate(authenticator, enforcing=enforcing),
+        subject=authenticator,
+    )

@@ -1,0 +1,378 @@
+"""The facade a host holds: blocks, chain, configuration and life cycle in one object.
+
+It builds and holds; it decides nothing itself.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar, final
+
+import anyio
+
+from ..core.errors import ConfigError
+from ..core.events import ConfigurationReloaded, EventSink
+from ..core.model import (
+    Annotations,
+    Call,
+    CallKind,
+    Outcome,
+    SecurityContext,
+    ToolDeclaration,
+)
+from ..core.ports import Clock, Random, Redactor
+from ..mechanisms.chance import SystemRandom
+from ..mechanisms.clock import SystemClock
+from ..observability.readers import CallLogger, CallMeter
+from ..protocols.chain import Handler, Probe, Stage
+from ..protocols.observability import LoggingService, MetricsService
+from ..protocols.resilience import CircuitBreaker, Deadline, Retry
+from ..protocols.security import (
+    ArgumentValidator,
+    AuditLog,
+    Authenticator,
+    InputBounds,
+    PolicyGate,
+    RateLimiter,
+)
+from .assemble import assemble
+from .blocks import BlockOverrides, Blocks, BreakerFactory, Ports, build_blocks
+from .catalog import ToolCatalog
+from .chain import Chain, Mode
+from .config import HardenConfig
+from .describe import Description, describe
+from .loading import LoadedConfig, load_config
+from .record import Recorder
+from .resources import canonical_forms
+from .sinks import FanOut
+
+__all__ = ("Hardening",)
+
+ServerT = TypeVar("ServerT")
+StateT = TypeVar("StateT")
+
+
+@final
+class Hardening:
+    """A hardened server's guards, ready to be put in front of its handlers.
+
+    Every block is a keyword typed by its protocol; what is not given is built from
+    the configuration. It is a `GuardedRunner`: integrations, and a host's own code,
+    take calls through `run`.
+
+    Args:
+        config: The settings; the defaults when None. The default policy has no
+            rules, so it allows nothing: say what is allowed.
+        authenticator: Tells who calls.
+        policy: Decides what they may do.
+        rate_limiter: Decides how often.
+        bounds: Refuses arguments that are too large.
+        validator: Refuses arguments that do not fit the schema.
+        deadline: Cuts off what takes too long.
+        retry: Repeats what failed and may be repeated.
+        breaker: One circuit for all targets, or a function that returns one for each.
+        redactor: Takes secrets out of records.
+        logs: Writes lines.
+        metrics: Counts.
+        audit: Keeps outcomes for good.
+        clock: Time.
+        random: Chance.
+        sinks: Further readers of events.
+        stages: A host's own stages; each goes behind the package's own of its slot.
+        probe: A debugger's hook between the stages.
+
+    Raises:
+        UnsafeOrderError: One of `stages` stands where it could do harm.
+    """
+
+    def __init__(
+        self,
+        config: HardenConfig | LoadedConfig | None = None,
+        *,
+        authenticator: Authenticator | None = None,
+        policy: PolicyGate | None = None,
+        rate_limiter: RateLimiter | None = None,
+        bounds: InputBounds | None = None,
+        validator: ArgumentValidator | None = None,
+        deadline: Deadline | None = None,
+        retry: Retry | None = None,
+        breaker: CircuitBreaker | BreakerFactory | None = None,
+        redactor: Redactor | None = None,
+        logs: LoggingService | None = None,
+        metrics: MetricsService | None = None,
+        audit: AuditLog | None = None,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        sinks: Sequence[EventSink] = (),
+        stages: Sequence[Stage] = (),
+        probe: Probe | None = None,
+    ) -> None:
+        self._own = BlockOverrides(
+            authenticator=authenticator,
+            policy=policy,
+            rate_limiter=rate_limiter,
+            bounds=bounds,
+            validator=validator,
+            deadline=deadline,
+            retry=retry,
+            breaker=breaker,
+            redactor=redactor,
+            logs=logs,
+            metrics=metrics,
+            audit=audit,
+        )
+        self._clock: Clock = clock or SystemClock()
+        self._random: Random = random or SystemRandom()
+        self._sinks = tuple(sinks)
+        self._stages = tuple(stages)
+        self._probe = probe
+        self._fan_out = FanOut(self._clock)
+        self._ports = Ports(clock=self._clock, random=self._random, sink=self._fan_out)
+        self._catalog = ToolCatalog()
+        self._version = 0
+        self._users = 0
+        self._changing: anyio.Lock | None = None
+        self._call_prefix = self._random.token(6)
+        self._call_count = 0
+        loaded = (
+            config
+            if isinstance(config, LoadedConfig)
+            else LoadedConfig(config=config or HardenConfig())
+        )
+        self._use(loaded, build_blocks(loaded.config, self._own, self._ports))
+
+    @classmethod
+    def from_file(
+        cls,
+        file: str | Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **blocks: Any,
+    ) -> Self:
+        """Return a hardening configured by a TOML file.
+
+        Args:
+            file: The file.
+            environ: The environment that wins over the file; the process's own when None.
+            settings: Nested settings that win over both.
+            **blocks: The keywords of the constructor.
+
+        Raises:
+            ConfigError: The file can not be read, or a value is wrong.
+        """
+        return cls(load_config(file, environ=environ, settings=settings), **blocks)
+
+    @property
+    def config(self) -> HardenConfig:
+        """The settings in force."""
+        return self._loaded.config
+
+    @property
+    def blocks(self) -> Blocks:
+        """The blocks in force."""
+        return self._blocks
+
+    def new_call(
+        self,
+        kind: CallKind,
+        method: str,
+        name: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        ip_address: str | None = None,
+        user_agent: str | None = None,
+    ) -> Call:
+        """Return a call with an id, the time, and what is known of its target.
+
+        The caller is not filled in: that is the authenticator's part of the chain.
+        """
+        self._call_count += 1
+        annotations = self._catalog.get_annotations(name) if kind is CallKind.TOOL else _PLAIN
+        return Call(
+            id=f"{self._call_prefix}-{self._call_count:x}",
+            parent_id=self._blocks.logs.get_correlation_id(),
+            kind=kind,
+            method=method,
+            name=name,
+            arguments=arguments or {},
+            annotations=annotations,
+            meta=meta or {},
+            security=SecurityContext(
+                project=self._loaded.config.project,
+                action=method,
+                timestamp=self._clock.wall(),
+                session_id=session_id,
+                ip_address=ip_address,
+                user_agent=user_agent,
+            ),
+        )
+
+    def monotonic(self) -> float:
+        """Return the time of this hardening's clock."""
+        return self._clock.monotonic()
+
+    async def run(self, call: Call, handler: Handler, /, *, credentials: object = None) -> Outcome:
+        """Run a handler under every guard; see `GuardedRunner.run`."""
+        return await self._chain.run(call, handler, credentials=credentials)
+
+    def declare_tools(self, tools: Sequence[ToolDeclaration]) -> None:
+        """Take over what the server declares: schemas and annotations of its tools.
+
+        Raises:
+            ConfigError: There are more than 10,000.
+        """
+        self._catalog.declare(tools, self._blocks.validator)
+
+    def knows_tool(self, name: str) -> bool:
+        """Return whether a tool of this name was declared."""
+        return self._catalog.get_annotations(name).known
+
+    async def permitted(
+        self, security: SecurityContext, action: str, names: Collection[str]
+    ) -> frozenset[str]:
+        """Return those of `names` that may be shown to this caller.
+
+        Resource URIs are judged in their canonical form. In `observe` mode, and where
+        the policy stage is disabled, everything may be shown.
+        """
+        config = self._loaded.config
+        if config.mode is Mode.OBSERVE or "policy" in config.disabled:
+            return frozenset(names)
+        gate = self._blocks.policy
+        if not action.startswith("resources/"):
+            return gate.permitted(security, action, names)
+        canonical = await canonical_forms(names)
+        shown = gate.permitted(security, action, set(canonical.values()))
+        return frozenset(name for name, form in canonical.items() if form in shown)
+
+    def describe(self) -> Description:
+        """Return the chain as it is now: stages, blocks, settings and their sources."""
+        return describe(self._chain.stages, self._loaded, self._version)
+
+    def reload(self, config: HardenConfig | LoadedConfig | None = None) -> None:
+        """Go on with other settings; windows, tables and open circuits stay.
+
+        Calls that are on their way end under the settings they began with.
+
+        Args:
+            config: The new settings; the file is read again when None.
+
+        Raises:
+            ConfigError: The settings are wrong, or one can not change while the
+                server runs. Nothing has changed then.
+        """
+        if config is None:
+            if self._loaded.file is None:
+                raise ConfigError("there is no file to read again; pass the settings")
+            config = load_config(self._loaded.file)
+        loaded = config if isinstance(config, LoadedConfig) else LoadedConfig(config=config)
+        previous = (self._loaded.config, self._blocks)
+        self._use(loaded, build_blocks(loaded.config, self._own, self._ports, previous))
+        self._fan_out(
+            ConfigurationReloaded(
+                at=self._clock.wall(),
+                version=self._version,
+                source=str(loaded.file) if loaded.file else "keyword",
+            )
+        )
+
+    def lifespan(
+        self, host: Callable[[ServerT], AbstractAsyncContextManager[StateT]] | None = None
+    ) -> Callable[[ServerT], AbstractAsyncContextManager[StateT | dict[str, Any]]]:
+        """Return a lifespan that opens the stores, runs the host's own, and closes them.
+
+        Args:
+            host: The host's own lifespan; what it yields is what handlers see.
+        """
+
+        @asynccontextmanager
+        async def lifespan(server: ServerT) -> AsyncGenerator[StateT | dict[str, Any]]:
+            async with self:
+                if host is None:
+                    yield {}
+                else:
+                    async with host(server) as state:
+                        yield state
+
+        return lifespan
+
+    async def __aenter__(self) -> Self:
+        """Open the stores; counted, so that several servers may share one hardening.
+
+        Raises:
+            StoreError: The audit log can not be opened.
+        """
+        if self._changing is None:
+            # Made here and not in the constructor: it belongs to the loop that runs now.
+            self._changing = anyio.Lock()
+        async with self._changing:
+            if self._users == 0:
+                await self._blocks.audit.__aenter__()
+            self._users += 1
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Close the stores when nobody uses them any more."""
+        lock = self._changing or anyio.Lock()
+        # Shielded: a cancelled server must not lose what its audit log has queued.
+        with anyio.CancelScope(shield=True):
+            async with lock:
+                self._users -= 1
+                if self._users == 0:
+                    await self._blocks.audit.__aexit__(None, None, None)
+                    self._flush_logs()
+        if self._users == 0 and not lock.statistics().tasks_waiting:
+            self._changing = None
+
+    async def ensure_open(self) -> None:
+        """Open the stores unless they are: for a host that does not use the lifespan.
+
+        They then stay open until `aclose`.
+
+        Raises:
+            StoreError: The audit log can not be opened.
+        """
+        if self._users == 0:
+            await self.__aenter__()
+
+    async def aclose(self) -> None:
+        """Close the stores, whoever opened them."""
+        if self._users:
+            self._users = 1
+            await self.__aexit__()
+
+    def _use(self, loaded: LoadedConfig, blocks: Blocks) -> None:
+        """Put settings and blocks in force: everything is made first, then swapped."""
+        config = loaded.config
+        recorder = Recorder(
+            sink=self._fan_out,
+            clock=self._clock,
+            redactor=blocks.redactor,
+            audit=None if "audit" in config.disabled else blocks.audit,
+            enforced=config.mode is Mode.ENFORCE,
+        )
+        chain = Chain(
+            assemble(config, blocks, recorder, self._stages),
+            recorder=recorder,
+            clock=self._clock,
+            mode=config.mode,
+            probe=self._probe,
+            custom=frozenset(stage.name for stage in self._stages),
+        )
+        self._catalog.configure(config.tools, trust=config.trust_annotations)
+        self._catalog.redeclare(blocks.validator)
+        self._loaded, self._blocks, self._chain = loaded, blocks, chain
+        self._fan_out.clear()
+        self._fan_out.subscribe(CallLogger(blocks.logs), CallMeter(blocks.metrics), *self._sinks)
+        self._version += 1
+
+    def _flush_logs(self) -> None:
+        close = getattr(self._blocks.logs, "close", None)
+        if callable(close):
+            close()
+
+
+_PLAIN = Annotations()

@@ -1,0 +1,196 @@
+"""Opens and closes the record of every call: the outermost stage.
+
+Whatever happens to a call, it is closed exactly once: reservations are settled,
+secrets are taken out, one `CallRecord` goes to the sink and one outcome to the
+audit log.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, final
+
+from ..core.events import CallRecord, EventSink, GuardFailed, OutcomeKind
+from ..core.model import Call, CallKind, Outcome
+from ..core.ports import Clock, Redactor
+from ..protocols.chain import CallState
+from ..protocols.security import AuditEntry, AuditLog, AuditTicket
+
+__all__ = ("Recorder", "audit_facts")
+
+_UNKNOWN = "_unknown"
+_NAME_LIMIT = 200
+
+
+@final
+class Recorder:
+    """Makes the record.
+
+    Args:
+        sink: Takes records and rare events.
+        clock: Tells wall time.
+        redactor: Takes secrets out, once, here.
+        audit: Takes outcomes, or None.
+        enforced: Whether the chain carries refusals out.
+    """
+
+    def __init__(
+        self,
+        *,
+        sink: EventSink,
+        clock: Clock,
+        redactor: Redactor,
+        audit: AuditLog | None = None,
+        enforced: bool = True,
+    ) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._redactor = redactor
+        self._audit = audit
+        self._enforced = enforced
+
+    def open(self) -> AuditTicket | None:
+        """Take the place in the audit log that the outcome will need.
+
+        Raises:
+            AuditUnavailableError: There is none, so the call must not begin.
+        """
+        return None if self._audit is None else self._audit.reserve()
+
+    def close(
+        self,
+        state: CallState,
+        outcome: Outcome | None,
+        duration_s: float,
+        ticket: AuditTicket | None,
+    ) -> None:
+        """Settle and record a call that is over; without an outcome it was cancelled."""
+        self._settle(state, outcome)
+        record = self._record(state, outcome, duration_s)
+        if ticket is not None:
+            if worth_auditing(record):
+                ticket.record(
+                    AuditEntry(kind="outcome", call_id=record.call_id, data=audit_facts(record))
+                )
+            else:
+                ticket.discard()
+        self._sink(record)
+
+    def guard_failed(self, guard: str, error: Exception) -> None:
+        """Report that a guard broke; of the error only its type, for it may quote the call."""
+        self._sink(GuardFailed(at=self._clock.wall(), guard=guard, error_type=type(error).__name__))
+
+    def intent(self, call: Call) -> AuditEntry:
+        """Return the entry that is durable before the call acts."""
+        user = call.security.user
+        return AuditEntry(
+            kind="intent",
+            call_id=call.id,
+            data={
+                "method": call.method,
+                "name": self._name(call),
+                "principal": list(user.key),
+                "resource": self._text(call.security.resource),
+                "arguments": self._redactor.redact(call.arguments),
+            },
+        )
+
+    def _settle(self, state: CallState, outcome: Outcome | None) -> None:
+        if not state.reservations:
+            return
+        keep = outcome is not None and outcome.is_success
+        for reservation in state.reservations:
+            try:
+                if keep:
+                    reservation.commit()
+                else:
+                    reservation.release()
+            except Exception as error:  # noqa: BLE001 - the others must be settled all the same
+                self.guard_failed("reservation", error)
+        state.reservations.clear()
+
+    def _record(self, state: CallState, outcome: Outcome | None, duration_s: float) -> CallRecord:
+        call = state.call
+        security = call.security
+        kind, code, reason = _ending(outcome)
+        return CallRecord(
+            call_id=call.id,
+            parent_id=call.parent_id,
+            kind=call.kind,
+            method=call.method,
+            name=self._name(call),
+            principal=security.user,
+            action=security.action,
+            resource=self._text(security.resource),
+            project=security.project,
+            session_id=security.session_id,
+            ip_address=security.ip_address,
+            user_agent=self._text(security.user_agent) if security.user_agent else None,
+            arguments=self._redactor.redact(call.arguments) if call.arguments else _EMPTY,
+            started_at=security.timestamp,
+            duration_s=duration_s,
+            outcome=kind,
+            code=code,
+            reason=reason,
+            enforced=self._enforced,
+            would_refuse=tuple(state.observed),
+            attempts=state.attempts,
+            decisions=tuple(state.decisions),
+            timings=state.timings,
+            meta=call.meta,
+        )
+
+    def _name(self, call: Call) -> str:
+        if call.kind is CallKind.TOOL and not call.annotations.known:
+            # A name that the server does not declare is the caller's invention: a label
+            # made of it would grow without bound.
+            return _UNKNOWN
+        if call.kind is CallKind.RESOURCE:
+            return self._text(call.name)
+        return call.name[:_NAME_LIMIT]
+
+    def _text(self, text: str) -> str:
+        # A file's path holds no credentials; what a caller sent, or another URI, may.
+        return text if not text or text.startswith("file:") else self._redactor.redact_text(text)
+
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+def _ending(outcome: Outcome | None) -> tuple[OutcomeKind, str, str]:
+    if outcome is None:
+        return OutcomeKind.CANCELLED, "", ""
+    if outcome.refusal is not None:
+        return OutcomeKind.REFUSED, outcome.refusal.code, outcome.refusal.reason
+    if outcome.failure is not None:
+        # Only the type: a message may quote what the call carried.
+        return OutcomeKind.ERROR, type(outcome.failure).__name__, ""
+    if outcome.is_error:
+        return OutcomeKind.ERROR, "tool_error", ""
+    return OutcomeKind.OK, "", ""
+
+
+def worth_auditing(record: CallRecord) -> bool:
+    """Return whether a record says more than that a conversation is kept going."""
+    return record.kind is not CallKind.PROTOCOL or record.outcome is not OutcomeKind.OK
+
+
+def audit_facts(record: CallRecord) -> Mapping[str, Any]:
+    """Return what of a record is kept for good."""
+    return {
+        "method": record.method,
+        "name": record.name,
+        "principal": list(record.principal.key),
+        "roles": sorted(record.principal.roles),
+        "resource": record.resource,
+        "arguments": record.arguments,
+        "outcome": record.outcome.value,
+        "code": record.code,
+        "rules": list(record.rules),
+        "would_refuse": list(record.would_refuse),
+        "attempts": record.attempts,
+        "started_at": record.started_at,
+        "duration_s": record.duration_s,
+        "ip_address": record.ip_address,
+        "session_id": record.session_id,
+        "trace_id": record.meta.get("trace_id", ""),
+    }

@@ -1,0 +1,287 @@
+"""Fits blocks into the chain: one small adapter for each stage.
+
+An adapter translates between a block's protocol and the call's state. What a
+block decides is the block's; what happens in `observe` mode is decided here.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+
+from ..core.errors import CircuitOpenError, DeadlineExceededError, RefusedError
+from ..core.model import ALLOW, Call, CallKind, Decision, Outcome, SecurityContext
+from ..protocols.chain import Around, CallNext, CallState, Check
+from ..protocols.observability import LoggingService
+from ..protocols.resilience import CircuitBreaker, Deadline, Retry
+from ..protocols.security import (
+    ArgumentValidator,
+    AuditEntry,
+    AuditLog,
+    Authenticator,
+    Credentials,
+    InputBounds,
+    LocalAuthenticator,
+    PolicyGate,
+    RateLimiter,
+)
+from .chain import decision_of, refused
+
+__all__ = (
+    "audit_before_acting",
+    "authenticate",
+    "authenticate_locally",
+    "bounds",
+    "breaker",
+    "correlate",
+    "deadline",
+    "freeze",
+    "is_failure",
+    "policy",
+    "rate_limit",
+    "retry",
+    "schema",
+)
+
+# Whoever runs code through the chain without credentials is the host itself.
+_IN_PROCESS = Credentials()
+_ACTING = frozenset({CallKind.TOOL, CallKind.RESOURCE, CallKind.PROMPT})
+
+
+def correlate(logs: LoggingService) -> Around:
+    """Put the call's id on every line that is logged while it runs."""
+
+    async def around(state: CallState, call_next: CallNext) -> Outcome:
+        before = logs.get_correlation_id()
+        logs.set_correlation_id(state.call.id)
+        try:
+            return await call_next(state)
+        finally:
+            logs.set_correlation_id(before)
+
+    return around
+
+
+def authenticate_locally(authenticator: LocalAuthenticator) -> Check:
+    """Find out who calls, without waiting."""
+    identify = authenticator.identify
+
+    def check(state: CallState) -> Decision | None:
+        try:
+            user = identify(state.credentials or _IN_PROCESS)
+        except RefusedError as error:
+            return decision_of(error)
+        state.call = state.call.with_security(state.call.security.with_user(user))
+        return None
+
+    return check
+
+
+def authenticate(authenticator: Authenticator, *, enforcing: bool) -> Around:
+    """Find out who calls, where that may take I/O."""
+
+    async def around(state: CallState, call_next: CallNext) -> Outcome:
+        try:
+            user = await authenticator.authenticate(state.credentials or _IN_PROCESS)
+        except RefusedError as error:
+            decision = decision_of(error)
+            state.decide("authenticate", decision)
+            if enforcing:
+                return refused(decision)
+            state.observed.append(decision.code)
+        else:
+            state.call = state.call.with_security(state.call.security.with_user(user))
+        return await call_next(state)
+
+    return around
+
+
+def rate_limit(limiter: RateLimiter) -> Check:
+    """Count the call."""
+    limit = limiter.limit
+    return lambda state: limit(state.call)
+
+
+def bounds(block: InputBounds) -> Check:
+    """Refuse arguments that are too large."""
+    check_bounds = block.check_bounds
+    return lambda state: check_bounds(state.call.arguments)
+
+
+def schema(validator: ArgumentValidator) -> Check:
+    """Refuse arguments that do not fit the schema."""
+    validate = validator.validate
+    return lambda state: validate(state.call)
+
+
+def policy(gate: PolicyGate) -> Check:
+    """Ask the gate, once for every resource the call touches."""
+    enforce = gate.enforce_policy
+
+    def check(state: CallState) -> Decision | None:
+        call, resources = state.call, state.resources
+        if len(resources) <= 1 and call.kind is not CallKind.PROTOCOL:
+            return enforce(call)
+        decision = enforce(call) if call.kind is CallKind.PROTOCOL else ALLOW
+        if not resources or not decision.allowed:
+            return decision
+        rules = list(decision.rules)
+        obligations = list(decision.obligations)
+        for resource in resources:
+            decision = enforce(_touching(call, resource))
+            if not decision.allowed:
+                return decision
+            if decision.reservation is not None:
+                state.reservations.append(decision.reservation)
+            rules.extend(rule for rule in decision.rules if rule not in rules)
+            obligations.extend(decision.obligations)
+        return Decision(effect=ALLOW.effect, rules=tuple(rules), obligations=tuple(obligations))
+
+    return check
+
+
+def _touching(call: Call, resource: str) -> Call:
+    """Return the call as one that touches this resource alone."""
+    if call.kind is not CallKind.PROTOCOL:
+        return call.with_security(call.security.with_resource(resource))
+    # A subscription over several resources is judged as one to each.
+    return Call(
+        id=call.id,
+        kind=CallKind.RESOURCE,
+        method="resources/subscribe",
+        name=resource,
+        meta=call.meta,
+        security=SecurityContext(
+            user=call.security.user,
+            project=call.security.project,
+            action="resources/subscribe",
+            resource=resource,
+            timestamp=call.security.timestamp,
+            session_id=call.security.session_id,
+            ip_address=call.security.ip_address,
+            user_agent=call.security.user_agent,
+        ),
+        parent_id=call.parent_id,
+    )
+
+
+def freeze(*, keep_copy: bool) -> Check:
+    """Set down the call as policy saw it.
+
+    Args:
+        keep_copy: Whether to copy the arguments, to compare them before the handler runs.
+    """
+
+    def check(state: CallState) -> Decision | None:
+        state.judged = state.call
+        if keep_copy:
+            state.facts["frozen"] = copy.deepcopy(dict(state.call.arguments))
+        return None
+
+    return check
+
+
+def audit_before_acting(
+    audit: AuditLog,
+    intent: Callable[[Call], AuditEntry],
+    *,
+    before: str,
+    enforcing: bool,
+) -> Around:
+    """Wait until the intent is durable, for the calls that ask for it.
+
+    Args:
+        audit: Where it is kept.
+        intent: Makes the entry.
+        before: `always`, or `writes` for tools that are not known to be read-only.
+        enforcing: Whether a call is refused when its intent can not be kept.
+    """
+
+    def asks(call: Call) -> bool:
+        if call.kind not in _ACTING:
+            return False
+        if before == "always":
+            return True
+        reads = call.annotations.trusted and call.annotations.read_only
+        return call.kind is CallKind.TOOL and not reads
+
+    async def around(state: CallState, call_next: CallNext) -> Outcome:
+        if asks(state.call):
+            try:
+                await audit.append(intent(state.call))
+            except RefusedError as error:
+                decision = decision_of(error)
+                state.decide("audit", decision)
+                if enforcing:
+                    return refused(decision)
+                state.observed.append(decision.code)
+        return await call_next(state)
+
+    return around
+
+
+def deadline(block: Deadline, timeouts: Mapping[str, float], *, enforcing: bool) -> Around:
+    """Cut off what takes too long; what only keeps the conversation going is left alone."""
+
+    async def around(state: CallState, call_next: CallNext) -> Outcome:
+        # Observing must not cut anything off; the record's duration tells what would be.
+        if state.call.kind is CallKind.PROTOCOL or not enforcing:
+            return await call_next(state)
+        try:
+            return await block.execute(
+                lambda: call_next(state), timeout_s=timeouts.get(state.call.name)
+            )
+        except DeadlineExceededError as error:
+            decision = decision_of(error)
+            state.decide("deadline", decision)
+            return refused(decision)
+
+    return around
+
+
+def is_failure(outcome: Outcome) -> bool:
+    """Return whether an outcome speaks against the target: an error, and not a refusal.
+
+    A JSON-RPC error that blames the request (-32600, -32601, -32602, -32700, or
+    -32002, not found) says nothing about the target's health.
+    """
+    if outcome.failure is not None:
+        return getattr(outcome.failure, "code", None) not in _CALLERS_FAULT
+    return outcome.is_error
+
+
+_CALLERS_FAULT = frozenset({-32700, -32600, -32601, -32602, -32002})
+
+
+def retry(block: Retry, *, enforcing: bool) -> Around:
+    """Repeat what failed, where repeating is known to do no harm."""
+
+    async def around(state: CallState, call_next: CallNext) -> Outcome:
+        call = state.call
+        reads = call.kind in (CallKind.RESOURCE, CallKind.PROMPT)
+        tool = call.kind is CallKind.TOOL and call.annotations.is_repeatable
+        if not (reads or tool) or not enforcing:
+            return await call_next(state)
+        return await block.execute(lambda: call_next(state), is_failure=is_failure)
+
+    return around
+
+
+def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
+    """Leave a failing target in peace: one circuit for each tool, one for each other method."""
+
+    async def around(state: CallState, call_next: CallNext) -> Outcome:
+        call = state.call
+        # A name that the server does not declare must not get a circuit of its own.
+        if call.kind not in _ACTING or not call.annotations.known:
+            return await call_next(state)
+        circuit = get(call.name if call.kind is CallKind.TOOL else call.method)
+        try:
+            return await circuit.execute(lambda: call_next(state))
+        except CircuitOpenError as error:
+            decision = decision_of(error)
+            state.decide("breaker", decision)
+            if enforcing:
+                return refused(decision)
+            state.observed.append(decision.code)
+            return await call_next(state)
+
+    return around

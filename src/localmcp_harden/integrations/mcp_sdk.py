@@ -1,0 +1,264 @@
+"""Hardens a server of the official SDK (`mcp` 2.x): `MCPServer` and low-level `Server`.
+
+Uses the SDK's middleware seam, which sees every message of both protocol eras and
+all transports. The seam is provisional in 2.x, so only this module knows it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar, final
+
+try:
+    from mcp.server import MCPServer, Server
+    from mcp.server.auth.middleware.auth_context import get_access_token
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.shared.exceptions import MCPError
+    from mcp_types import PROTOCOL_VERSION_META_KEY, SERVER_INFO_META_KEY, Implementation
+    from opentelemetry.trace import get_current_span
+except ImportError as error:  # pragma: no cover - needs an environment without the extra
+    from ..core.errors import MissingExtraError
+
+    raise MissingExtraError("mcp", "hardening a server of the official SDK") from error
+
+from ..compose.hardening import Hardening
+from ..core.model import Annotations, Call, CallKind, Decision, Outcome, ToolDeclaration
+from ..protocols.security import Credentials, Transport, VerifiedToken
+from .protocol import (
+    LISTS,
+    REFUSAL_META_KEY,
+    ListMethod,
+    Target,
+    error_code,
+    is_readable_by_model,
+    refusal_data,
+    refusal_text,
+    target_of,
+)
+
+__all__ = ("harden",)
+
+ServerT = TypeVar("ServerT", bound="MCPServer[Any] | Server[Any]")
+
+_LEARN_AGAIN_S = 1.0
+_CATALOG_AGE_S = 60.0
+_MAX_PAGES = 100
+_CLAIM_LIMIT = 200
+
+
+def harden(server: ServerT, hardening: Hardening) -> ServerT:
+    """Put the guards in front of every handler of a server.
+
+    Call it last, when the server's own middleware is in place: what is added
+    afterwards runs inside the guards.
+
+    Args:
+        server: The server. It is changed, and returned for convenience.
+        hardening: The guards.
+    """
+    server.middleware.append(_Guard(server, hardening))
+    return server
+
+
+@final
+class _Guard:
+    """The middleware: makes a call of each message and takes it through the chain."""
+
+    def __init__(self, server: "MCPServer[Any] | Server[Any]", hardening: Hardening) -> None:
+        self._server = server
+        self._hardening = hardening
+        self._learned_at = float("-inf")
+
+    async def __call__(
+        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        hardening = self._hardening
+        await hardening.ensure_open()
+        target = target_of(ctx.method, ctx.params)
+        if target.kind is CallKind.TOOL:
+            await self._learn(target.name, ctx, call_next)
+        call = self._call(ctx, target)
+
+        async def handle(judged: Call) -> Outcome:
+            forward = ctx
+            if judged.arguments is not target.arguments:
+                params = {**(ctx.params or {}), "arguments": dict(judged.arguments)}
+                forward = replace(ctx, params=params)
+            result = await call_next(forward)
+            listed = LISTS.get(ctx.method)
+            if listed is not None and isinstance(result, dict):
+                result = await self._shown(listed, result, judged)
+            is_error = isinstance(result, dict) and result.get("isError") is True
+            return Outcome(value=result, is_error=is_error)
+
+        outcome = await hardening.run(call, handle, credentials=_credentials(ctx))
+        if outcome.failure is not None:
+            raise outcome.failure
+        if outcome.refusal is not None:
+            return self._refuse(ctx, call, outcome.refusal)
+        return outcome.value  # type: ignore[no-any-return]
+
+    def _call(self, ctx: ServerRequestContext[Any, Any], target: Target) -> Call:
+        meta: dict[str, Any] = {"protocol_version": ctx.protocol_version}
+        span = get_current_span().get_span_context()
+        if span.is_valid:
+            meta["trace_id"] = f"{span.trace_id:032x}"
+            meta["span_id"] = f"{span.span_id:016x}"
+        session_id = ip_address = user_agent = None
+        if ctx.request is None:
+            meta["transport"] = Transport.STDIO.value
+        else:
+            meta["transport"] = Transport.HTTP.value
+            headers = ctx.request.headers
+            session_id = headers.get("mcp-session-id")
+            user_agent = headers.get("user-agent", "")[:_CLAIM_LIMIT] or None
+            ip_address = ctx.request.client.host if ctx.request.client else None
+        return self._hardening.new_call(
+            target.kind,
+            ctx.method,
+            target.name,
+            target.arguments,
+            meta=meta,
+            session_id=session_id,
+            ip_address=ip_address,
+            user_agent=user_agent,
+        )
+
+    async def _learn(
+        self, name: str, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> None:
+        """Ask the server for its tools when one is unknown, or the list has grown old.
+
+        At most once a second, so that a flood of invented names costs one list.
+        """
+        now = self._hardening.monotonic()
+        age = now - self._learned_at
+        if age < (_CATALOG_AGE_S if self._hardening.knows_tool(name) else _LEARN_AGAIN_S):
+            return
+        self._learned_at = now
+        params: dict[str, Any] = {}
+        if ctx.params and "_meta" in ctx.params:
+            params["_meta"] = ctx.params["_meta"]
+        for _ in range(_MAX_PAGES):
+            try:
+                result = await call_next(replace(ctx, method="tools/list", params=params or None))
+            except MCPError:
+                # A server without tools, or one not initialized yet: it will say so itself.
+                return
+            if not isinstance(result, dict):
+                return
+            self._declare(result.get("tools"))
+            cursor = result.get("nextCursor")
+            if not isinstance(cursor, str):
+                return
+            params = {**params, "cursor": cursor}
+
+    def _declare(self, tools: object) -> None:
+        if isinstance(tools, list):
+            self._hardening.declare_tools(
+                [_declaration(tool) for tool in tools if isinstance(tool, dict)]
+            )
+
+    async def _shown(
+        self, listed: ListMethod, result: dict[str, Any], call: Call
+    ) -> dict[str, Any]:
+        """Leave out of a list what its reader may not use."""
+        items = result.get(listed.items)
+        if not isinstance(items, list):
+            return result
+        if listed.items == "tools":
+            self._declare(items)
+        names = [item.get(listed.name, "") for item in items if isinstance(item, dict)]
+        shown = await self._hardening.permitted(call.security, listed.action, names)
+        if len(shown) == len(set(names)):
+            return result
+        kept = [item for item in items if isinstance(item, dict) and item.get(listed.name) in shown]
+        part = {**result, listed.items: kept}
+        if "cacheScope" in part:
+            # What was left out depends on the caller, so no cache may share the answer.
+            part["cacheScope"] = "private"
+        return part
+
+    def _refuse(
+        self, ctx: ServerRequestContext[Any, Any], call: Call, decision: Decision
+    ) -> HandlerResult:
+        if ctx.request_id is None:
+            return None  # a notification has no answer; the record has the refusal
+        data = refusal_data(decision, call.id)
+        if call.kind is not CallKind.TOOL or not is_readable_by_model(decision):
+            raise MCPError(code=error_code(decision), message=refusal_text(decision), data=data)
+        result: dict[str, Any] = {
+            "content": [{"type": "text", "text": refusal_text(decision)}],
+            "isError": True,
+            "_meta": {REFUSAL_META_KEY: data},
+        }
+        if _is_modern(ctx):
+            # A middleware that answers itself owes the envelope of the 2026 era.
+            result["resultType"] = "complete"
+            result["_meta"][SERVER_INFO_META_KEY] = self._server_info()
+        return result
+
+    def _server_info(self) -> dict[str, Any]:
+        server = self._server
+        info = Implementation(
+            name=server.name,
+            version=server.version,
+            title=server.title,
+            description=server.description,
+            website_url=server.website_url,
+            icons=server.icons,
+        )
+        return info.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+
+def _is_modern(ctx: ServerRequestContext[Any, Any]) -> bool:
+    meta = (ctx.params or {}).get("_meta")
+    return isinstance(meta, Mapping) and PROTOCOL_VERSION_META_KEY in meta
+
+
+def _credentials(ctx: ServerRequestContext[Any, Any]) -> Credentials:
+    request = ctx.request
+    if request is None:
+        return _LOCAL
+    address = request.client.host if request.client else None
+    token = get_access_token()
+    if token is not None:
+        claims = token.claims or {}
+        verified = VerifiedToken(
+            client=token.client_id,
+            issuer=str(claims.get("iss") or ""),
+            subject=token.subject or "",
+            scopes=frozenset(token.scopes),
+            expires_at=token.expires_at,
+            audience=token.resource,
+        )
+        return Credentials(transport=Transport.HTTP, token=verified, ip_address=address)
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    return Credentials(
+        transport=Transport.HTTP,
+        bearer=bearer.strip() if scheme.lower() == "bearer" else None,
+        ip_address=address,
+    )
+
+
+_LOCAL = Credentials(transport=Transport.STDIO)
+
+
+def _declaration(tool: Mapping[str, Any]) -> ToolDeclaration:
+    said = tool.get("annotations")
+    hints: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
+    schema = tool.get("inputSchema")
+    return ToolDeclaration(
+        name=str(tool.get("name", "")),
+        input_schema=schema if isinstance(schema, Mapping) else None,
+        annotations=Annotations(
+            read_only=_claim(hints, "readOnlyHint"),
+            destructive=_claim(hints, "destructiveHint"),
+            idempotent=_claim(hints, "idempotentHint"),
+            open_world=_claim(hints, "openWorldHint"),
+        ),
+    )
+
+
+def _claim(hints: Mapping[str, Any], key: str) -> bool | None:
+    value = hints.get(key)
+    return value if isinstance(value, bool) else None
