@@ -15,10 +15,10 @@ try:
     from mcp.shared.exceptions import MCPError
     from mcp_types import PROTOCOL_VERSION_META_KEY, SERVER_INFO_META_KEY, Implementation
     from opentelemetry.trace import get_current_span
-except ImportError as error:  # pragma: no cover - needs an environment without the extra
+except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
     from ..core.errors import MissingExtraError
 
-    raise MissingExtraError("mcp", "hardening a server of the official SDK") from error
+    raise MissingExtraError("mcp", "hardening a server of the official SDK") from _missing
 
 from ..compose.hardening import Hardening
 from ..core.model import Annotations, Call, CallKind, Decision, Outcome, ToolDeclaration
