@@ -20,7 +20,7 @@ ROUNDS = 25
 CALLS = 150
 
 
-def _echo(text: str) -> str:
+async def _echo(text: str) -> str:
     """Return the text."""
     return text
 

@@ -47,8 +47,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         "py:.*",
-        r"(anyio|attrs?|collections|contextlib|enum|mcp|mcp_types|msgspec|pathlib|starlette"
-        r"|typer|typing|uvicorn)\..*",
+        (
+            r"(anyio|attrs?|collections|contextlib|enum|mcp|mcp_types|msgspec|pathlib|starlette"
+            r"|typer|typing|uvicorn)\..*"
+        ),
     ),
     ("py:exc", r"MCPError"),
     ("py:.*", r"localmcp_harden\..*\.(?:[A-Z]|[A-Z]\w*T|[A-Z]_(?:co|contra))"),

@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from enum import Enum
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -33,7 +33,8 @@ underscores stand for a dot, and the value is TOML where it is TOML (`20`, `true
 `["a"]`), and text otherwise.
 
 Nothing is coerced (`"20"` is not a number), an unknown key is an error that names the
-nearest known one, and all mistakes of a file are told at once, each with its line.
+nearest known one, and the first five mistakes are told at once, each with its line.
+A default of None can be given in code only. Relative paths start at the working folder.
 
 This page is written by `nox -s reference` from the classes themselves.
 
@@ -81,7 +82,8 @@ before_acting = "writes"
 ```
 
 `load_config` returns a `LoadedConfig`: the `config`, the `sources` of its values by
-dotted path, and the `file` it was read from.
+dotted path, the `file` it was read from, and `load_again`, which reads the same sources
+once more; `reload` uses it.
 
 ```python
 from localmcp_harden import load_config
@@ -172,10 +174,7 @@ def _meanings(kind: type) -> Mapping[str, str]:
 def _kind(hint: Any) -> str:
     origin, inside = get_origin(hint), get_args(hint)
     if origin is None:
-        names = {str: "text", int: "whole number", float: "number", bool: "boolean", Path: "path"}
-        if isinstance(hint, type) and issubclass(hint, Enum):
-            return " or ".join(f"`{member.value}`" for member in hint)
-        return names.get(hint, "table")
+        return _plain_kind(hint)
     if origin in (tuple, frozenset):
         return f"list of {_plural(_kind(inside[0]))}"
     if "Literal" in str(origin):
@@ -183,6 +182,15 @@ def _kind(hint: Any) -> str:
     if "Mapping" in str(origin):
         return f"{_plural(_kind(inside[1]))} by name"
     return " or ".join(_kind(part) for part in inside if part is not type(None))
+
+
+def _plain_kind(hint: Any) -> str:
+    names = {str: "text", int: "whole number", float: "number", bool: "boolean", Path: "path"}
+    if isinstance(hint, type) and issubclass(hint, IntEnum):
+        return " or ".join(f"`{member.name.lower()}`" for member in hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(f"`{member.value}`" for member in hint)
+    return names.get(hint, "table")
 
 
 def _plural(word: str) -> str:
@@ -195,6 +203,8 @@ def _default(field: Any) -> str:
     value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default
     if value is None or attrs.has(type(value)):
         return "—"
+    if isinstance(value, IntEnum):
+        return f"`{value.name.lower()}`"
     if isinstance(value, Enum):
         return f"`{value.value}`"
     if isinstance(value, (tuple, list, frozenset, dict)):

@@ -219,6 +219,44 @@ async def test_time_is_charged_to_the_stage_that_took_it():
     assert world.record.timings == {"quick": 0.5, "record": 0.0, "slow": 5.0, "handler": 2.0}
 
 
+@pytest.mark.parametrize("applies", [True, False])
+async def test_an_around_that_does_not_apply_is_passed_by_and_costs_no_time(applies):
+    ran = []
+
+    def stage(name, slot, applies=None):
+        async def around(state, call_next):
+            ran.append(name)
+            world.clock.advance(1.0)
+            return await call_next(state)
+
+        return Stage(name=name, slot=slot, around=around, applies=applies)
+
+    world = World(
+        stage("outer", Slot.CONTENT),
+        stage("perhaps", Slot.DEADLINE, lambda _: applies),
+        stage("inner", Slot.BREAKER),
+    )
+    assert (await world.run()).value == {"ok": True}
+
+    between = {"perhaps": 1.0} if applies else {}
+    assert ran == ["outer", *between, "inner"]
+    assert world.record.timings == {
+        "record": 0.0, "outer": 1.0, **between, "inner": 1.0, "handler": 2.0
+    }  # fmt: skip
+
+
+async def test_an_applies_that_raises_refuses():
+    def applies(state):
+        raise KeyError
+
+    async def around(state, call_next):
+        return await call_next(state)
+
+    world = World(Stage(name="perhaps", slot=Slot.CONTENT, around=around, applies=applies))
+    assert (await world.run()).refusal.code == "gate_failed"
+    assert world.handled == 0
+
+
 class TestReservations:
     def stages(self, reservation, *more):
         decision = Decision(effect=Effect.ALLOW, reservation=reservation)

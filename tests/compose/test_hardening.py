@@ -21,6 +21,7 @@ from localmcp_harden import (
 from localmcp_harden.core.errors import UnsafeOrderError
 from localmcp_harden.core.events import ConfigurationReloaded, GuardFailed, OutcomeKind
 from localmcp_harden.core.model import Annotations, Principal, SecurityContext, ToolDeclaration
+from localmcp_harden.mechanisms.redact import RedactionConfig
 from localmcp_harden.protocols.chain import Slot, Stage
 from localmcp_harden.protocols.resilience import BreakerConfig, BreakerState
 from localmcp_harden.protocols.security import Credentials, Transport
@@ -368,8 +369,29 @@ class TestReload:
             hardening.reload()
         assert hardening.config.rate_limit.burst == 2
 
+    async def test_what_wins_over_the_file_wins_again(self, make, tmp_path):
+        file = tmp_path / "harden.toml"
+        file.write_text("[rate_limit]\nburst = 1\n")
+        settings = {"rate_limit": {"burst": 7}, "trust_annotations": False}
+        hardening = make(load_config(file, environ={}, settings=settings))
+        file.write_text('mode = "observe"\n[rate_limit]\nburst = 2\n')
+        hardening.reload()
+        assert hardening.config.mode is Mode.OBSERVE
+        assert hardening.config.rate_limit.burst == 7
+        assert not hardening.config.trust_annotations
+
+    async def test_a_refused_reload_has_changed_nothing(self, make):
+        before = HardenConfig(policy=ALL, redaction=RedactionConfig(extra_words=frozenset({"zebra"})))
+        hardening = make(before)
+        twice = Rule(id="twice", effect=Effect.ALLOW)
+        with pytest.raises(ConfigError):
+            hardening.reload(HardenConfig(policy=PolicyConfig(rules=(twice, twice))))
+        redacted = hardening.blocks.redactor.redact({"zebra": "stripes"})
+        assert "stripes" not in str(redacted)
+        assert hardening.config is before
+
     async def test_without_a_file_there_is_nothing_to_read_again(self, make):
-        with pytest.raises(ConfigError, match="no file"):
+        with pytest.raises(ConfigError, match="nothing to read"):
             make().reload()
 
     async def test_what_can_not_change_is_refused_and_nothing_has_changed(self, clock, tmp_path):

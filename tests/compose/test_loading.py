@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from localmcp_harden.compose.chain import Mode
-from localmcp_harden.compose.config import STAGES, HardenConfig, StageName
+from localmcp_harden.compose.config import HardenConfig, ToolConfig
 from localmcp_harden.compose.loading import ENVIRONMENT_PREFIX, load_config
 from localmcp_harden.core.errors import ConfigError
 from localmcp_harden.core.model import Effect
@@ -175,6 +175,66 @@ def test_unreadable_files_are_named(tmp_path, content, says):
     assert "bad.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "rate_limit.burst = " + "9" * 5_000,
+        "rate_limit.burst = 0x" + "f" * 5_000,
+        ".".join(["a"] * 3_000) + " = 1",
+        "[" + ".".join(["a"] * 3_000) + "]",
+        "version = 0",
+        "version = -3",
+    ],
+)
+def test_monstrous_values_are_config_errors(file, content):
+    with pytest.raises(ConfigError):
+        load(file(content))
+
+
+@pytest.mark.parametrize("name", ["RATE_LIMIT__BURST", "__".join(["A"] * 3_000)])
+def test_monstrous_variables_are_config_errors(name):
+    with pytest.raises(ConfigError):
+        load(environ={f"{ENVIRONMENT_PREFIX}{name}": "9" * 5_000})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mode": "off"},
+        {"disabled": "policy"},
+        {"disabled": ("polcy",)},
+        {"trust_annotations": "false"},
+        {"project": 1},
+    ],
+)
+def test_code_can_not_misspell_a_setting_either(wrong):
+    with pytest.raises((ValueError, TypeError)):
+        HardenConfig(**wrong)
+
+
+def test_a_mode_may_be_given_as_text_in_code():
+    assert HardenConfig(mode="observe").mode is Mode.OBSERVE
+
+
+@pytest.mark.parametrize("wrong", [{"paths": "path"}, {"uris": ["a"]}, {"read_only": "no"}])
+def test_code_can_not_misspell_a_tools_setting(wrong):
+    with pytest.raises((ValueError, TypeError)):
+        ToolConfig(**wrong)
+
+
+def test_what_was_read_can_be_read_again(file):
+    path = file("[rate_limit]\nburst = 1\n")
+    environ = {f"{ENVIRONMENT_PREFIX}PROJECT": "x"}
+    loaded = load(path, environ, settings={"mode": "observe"})
+    path.write_text("[rate_limit]\nburst = 2\nrate_per_s = 3\n")
+
+    again = loaded.load_again()
+
+    assert again.config.rate_limit.burst == 2
+    assert again.config.mode is Mode.OBSERVE
+    assert again.config.project == "x"
+
+
 def test_missing_and_huge_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match="can not be read: No such file"):
         load(tmp_path / "none.toml")
@@ -183,10 +243,6 @@ def test_missing_and_huge_files_are_named(tmp_path):
         stream.truncate(16 * 1024 * 1024 + 1)
     with pytest.raises(ConfigError, match="larger than 16 MiB"):
         load(huge)
-
-
-def test_stage_names_and_their_type_agree():
-    assert StageName.__args__ == STAGES
 
 
 @given(

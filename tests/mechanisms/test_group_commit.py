@@ -73,7 +73,13 @@ def make(store, notes):
     def make(**options):
         writer = GroupCommitWriter(
             store,
-            **{"max_queued": 100, "max_batch": 10, "linger_s": 0.0, "retry_wait_s": 0.001, **options},
+            **{
+                "max_queued": 100,
+                "max_batch": 10,
+                "linger_s": 0.0,
+                "retry_wait_s": 0.001,
+                **options,
+            },
             on_failure=lambda error, kept: notes.failures.append((error, kept)),
             on_loss=notes.lost.append,
             make_recovery=lambda _error: 0,

@@ -525,3 +525,33 @@ def test_no_line_holds_a_raw_control_or_direction_mark(message, context):
     line = stream.getvalue().decode()
     assert not re.search(f"[{UNSAFE_CHARACTERS}\ud800-\udfff]", line[:-1])
     assert json.loads(line)["level"] == "info"
+
+
+class TestLogLater:
+    def test_the_line_is_made_in_the_thread_that_writes_it(self, make_json):
+        logs, lines = make_json()
+        threads = []
+
+        def make(source):
+            threads.append(threading.current_thread().name)
+            return f"about {source}", SettledContext(source=source)
+
+        logs.create_logger("calls").log_later(LogLevel.INFO, make, "tea")
+        (line,) = map(json.loads, lines())
+        assert (line["logger"], line["level"], line["message"]) == ("calls", "info", "about tea")
+        assert line["ctx"] == {"source": "tea"}
+        assert threads == ["localmcp-harden-log"]
+
+    def test_what_is_too_quiet_is_not_made(self, make_json):
+        logs, lines = make_json()
+        logs.create_logger("calls").log_later(LogLevel.DEBUG, pytest.fail, "tea")
+        assert lines() == []
+
+    def test_a_line_that_can_not_be_made_is_reported_in_its_place(self, make_json):
+        logs, lines = make_json()
+        logger = logs.create_logger("calls")
+        logger.log_later(LogLevel.INFO, lambda source: source["absent"], {})
+        logger.log(LogLevel.INFO, "next")
+        broken, following = map(json.loads, lines())
+        assert broken["ctx"] == {"error_type": "KeyError"}
+        assert following["message"] == "next"

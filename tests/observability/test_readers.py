@@ -1,5 +1,6 @@
 """CallLogger and CallMeter: one line and one count for every event."""
 
+import io
 import json
 
 import pytest
@@ -16,6 +17,8 @@ from localmcp_harden.core.events import (
 )
 from localmcp_harden.core.model import CallKind, Decision, Effect, Principal, deny
 from localmcp_harden.observability import names
+from localmcp_harden.observability.logs import JsonLoggingService
+from localmcp_harden.observability.metrics import MetricsConfig, MetricsRegistry
 from localmcp_harden.observability.readers import CallLogger, CallMeter
 from localmcp_harden.testing.doubles.logging_service import FakeLoggingService
 from localmcp_harden.testing.doubles.metrics_service import FakeMetricsService
@@ -222,3 +225,43 @@ def test_calls_logged_and_counted_are_as_many():
     assert len(logs.lines) == 100
     total = sum(point.value for point in metrics.collect() if point.name == "localmcp.calls")
     assert total == 100
+
+
+def test_a_deferring_logger_writes_the_same_line():
+    stream = io.BytesIO()
+    logs = JsonLoggingService(stream=stream)
+    one = record(arguments={"path": "/x"}, ip_address="192.0.2.1")
+    CallLogger(logs)(one)
+    logs.close()
+    written, plain = json.loads(stream.getvalue()), line_of(one)
+    assert {key: written[key] for key in ("level", "logger", "message", "ctx")} == {
+        key: plain[key] for key in ("level", "logger", "message", "ctx")
+    }
+
+
+@pytest.mark.parametrize("kind", [CallKind.TOOL, CallKind.STAGE])
+def test_usual_calls_are_counted_as_others_are(kind):
+    held, looked_up = MetricsRegistry(), MetricsRegistry()
+    fast, slow = CallMeter(held), CallMeter(looked_up)
+    slow._binds = False
+    for number in range(12):
+        one = record(
+            kind=kind, name=f"t{number % 2}", duration_s=number,
+            outcome=OutcomeKind.ERROR if number == 5 else OutcomeKind.OK,
+            code="x" if number == 5 else "", would_refuse=("y",) if number == 7 else (),
+        )  # fmt: skip
+        fast(one)
+        slow(one)
+    assert fast._usual
+    assert held.collect() == looked_up.collect()
+
+
+def test_what_is_past_the_bound_of_series_is_counted_as_such_each_time():
+    metrics = MetricsRegistry(MetricsConfig(max_series=2))
+    count = CallMeter(metrics)
+    for number in range(20):
+        count(record(name=f"t{number % 4}"))
+    values = {(point.name, point.labels): point for point in metrics.collect()}
+    past = values[names.METRICS_OVERFLOW, (("metric", names.OPERATION_DURATION),)]
+    assert past.value == 10
+    assert len(count._usual) == 2

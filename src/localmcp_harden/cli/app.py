@@ -56,7 +56,7 @@ def _fail(code: ExitCode, message: str, name: str) -> ExitCode:
     return code
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name=PROGRAM,
     cls=OneLineGroup,
     help="Harden MCP servers: wrap one, look at its guards, check this machine, see a demo.",

@@ -15,7 +15,7 @@ __all__ = ("app", "format_head", "parse_head")
 
 _HASH_DIGITS = 64
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Verify the audit log, and print the heads to keep elsewhere.",
     rich_markup_mode=None,
 )
@@ -79,9 +79,9 @@ def head(
     where = _resolve(folder, config)
     report = verify_folder(where)
     heads = [writer.head for writer in report.writers if writer.head is not None]
-    if report.ok and as_json:
+    if _holds(report) and as_json:
         print_json({"folder": str(where), "heads": [format_head(each) for each in heads]})
-    elif report.ok:
+    elif _holds(report):
         for each in heads:
             typer.echo(format_head(each))
     else:

@@ -14,10 +14,10 @@ try:
     from rich.table import Table
     from rich.text import Text
     from typer.core import TyperGroup
-except ImportError as error:  # pragma: no cover - needs an environment without the extra
+except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
     from ..core.errors import MissingExtraError
 
-    raise MissingExtraError("cli", "the command line") from error
+    raise MissingExtraError("cli", "the command line") from _missing
 
 __all__ = (
     "AsJson",

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import cast
 
 from ..core.errors import UnsafeOrderError
-from ..protocols.chain import Slot, Stage
+from ..protocols.chain import CallState, Slot, Stage
 from ..protocols.security import LocalAuthenticator
 from . import stages
 from .blocks import Blocks
 from .chain import Mode
 from .config import STAGES, HardenConfig
 from .record import Recorder
-from .resources import canonicalise
+from .resources import canonicalise, may_touch
 
 __all__ = ("assemble",)
 
@@ -81,6 +81,7 @@ def _built_in(
             name="canonicalise",
             slot=Slot.CANONICALISE,
             around=canonicalise(config.tools, base, enforcing=enforcing),
+            applies=may_touch(config.tools),
             rewrites=True,
         ),
         Stage(
@@ -93,19 +94,22 @@ def _built_in(
         Stage(
             name="deadline",
             slot=Slot.DEADLINE,
-            around=stages.deadline(blocks.deadline, timeouts, enforcing=enforcing),
+            around=stages.deadline(blocks.deadline, timeouts),
+            applies=stages.is_timed if enforcing else _never,
             subject=blocks.deadline,
         ),
         Stage(
             name="retry",
             slot=Slot.RETRY,
-            around=stages.retry(blocks.retry, enforcing=enforcing),
+            around=stages.retry(blocks.retry),
+            applies=stages.is_repeatable if enforcing else _never,
             subject=blocks.retry,
         ),
         Stage(
             name="breaker",
             slot=Slot.BREAKER,
             around=stages.breaker(blocks.breakers.get, enforcing=enforcing),
+            applies=stages.has_circuit,
             subject=blocks.breakers,
         ),
     ]
@@ -124,6 +128,11 @@ def _built_in(
             )
         )
     return found
+
+
+def _never(_: CallState) -> bool:
+    # Observing must neither cut off nor repeat; the record tells what would have been.
+    return False
 
 
 def _authenticate(blocks: Blocks, *, enforcing: bool) -> Stage:

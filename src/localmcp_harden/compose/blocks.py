@@ -4,6 +4,7 @@ This is the one place that knows which implementation stands behind a protocol.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, final, runtime_checkable
 
 from attrs import evolve, frozen
@@ -124,6 +125,10 @@ def build_blocks(
     if previous is not None and own.audit is None and previous[0].audit != config.audit:
         raise ConfigError("can not change while the server runs; restart it", "audit")
 
+    # What is kept is changed only when everything new has been made: a reload that is
+    # refused must leave no trace.
+    later: list[Callable[[], None]] = []
+
     def block(
         name: str, section: str, make: Callable[[], T], *others: str, settings: object = None
     ) -> T:
@@ -138,7 +143,7 @@ def build_blocks(
         if not changed:
             return kept
         if changed == [section] and isinstance(kept, _Reconfigurable):
-            kept.configure(settings or getattr(config, section))
+            later.append(partial(kept.configure, settings or getattr(config, section)))
             return kept
         return make()
 
@@ -149,7 +154,7 @@ def build_blocks(
         "deadline", "deadline", lambda: ScopeDeadline(config.deadline, **options)
     )
     redactor: Redactor = block("redactor", "redaction", lambda: KeyRedactor(config.redaction))
-    return Blocks(
+    blocks = Blocks(
         authenticator=block(
             "authenticator",
             "authentication",
@@ -193,6 +198,9 @@ def build_blocks(
         metrics=block("metrics", "metrics", lambda: MetricsRegistry(config.metrics, **options)),
         audit=block("audit", "audit", lambda: SqliteAuditLog(config.audit, **options)),
     )
+    for configure in later:
+        configure()
+    return blocks
 
 
 @runtime_checkable

@@ -6,10 +6,10 @@ have in a file. `loading` makes the tree from files, the environment and keyword
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from attrs import field, frozen
-from attrs.validators import and_, gt, instance_of, le, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, optional
 
 from ..core.errors import ConfigError
 from ..mechanisms.redact import RedactionConfig
@@ -47,23 +47,13 @@ StageName = Literal[
     "breaker",
 ]
 
-STAGES: tuple[StageName, ...] = (
-    "correlate",
-    "authenticate",
-    "rate_limit",
-    "bounds",
-    "schema",
-    "canonicalise",
-    "policy",
-    "freeze",
-    "audit",
-    "deadline",
-    "retry",
-    "breaker",
-)
+STAGES: tuple[StageName, ...] = get_args(StageName)
 """The package's own stages, outermost first."""
 
 _ALWAYS: frozenset[str] = frozenset({"freeze"})
+
+
+_are_names = deep_iterable(instance_of(str), instance_of(tuple))
 
 
 @final
@@ -81,11 +71,11 @@ class ToolConfig:
         idempotent: The host's word that calling it twice does no more than once.
     """
 
-    paths: tuple[str, ...] = ()
-    uris: tuple[str, ...] = ()
+    paths: tuple[str, ...] = field(default=(), validator=_are_names)
+    uris: tuple[str, ...] = field(default=(), validator=_are_names)
     deadline_s: float | None = field(default=None, validator=optional(and_(gt(0.0), le(86_400.0))))
-    read_only: bool | None = None
-    idempotent: bool | None = None
+    read_only: bool | None = field(default=None, validator=optional(instance_of(bool)))
+    idempotent: bool | None = field(default=None, validator=optional(instance_of(bool)))
 
 
 @final
@@ -100,7 +90,8 @@ class HardenConfig:
         base_folder: Where relative paths in arguments start (the working folder).
         trust_annotations: Whether a tool's own annotations count. True for a server
             of the host's own; `wrap` sets it to false, since an unknown server may lie.
-        disabled: Stages to leave out, by name. `describe` and `doctor` point at them.
+        disabled: Stages to leave out, by name, `freeze` excepted. `describe` and `doctor`
+            point at them.
         authentication: Who may call.
         roles: What callers are, by role name.
         rate_limit: How often they may call.
@@ -117,12 +108,15 @@ class HardenConfig:
         audit: What is kept for good.
     """
 
-    version: int = field(default=CONFIG_VERSION, validator=instance_of(int))
-    mode: Mode = Mode.ENFORCE
-    project: str = ""
+    version: int = field(default=CONFIG_VERSION, validator=[instance_of(int), ge(1)])
+    # Converted, since a plain string compares equal to no mode and would enforce nothing.
+    mode: Mode = field(default=Mode.ENFORCE, converter=Mode)
+    project: str = field(default="", validator=instance_of(str))
     base_folder: Path | None = None
-    trust_annotations: bool = True
-    disabled: tuple[StageName, ...] = ()
+    trust_annotations: bool = field(default=True, validator=instance_of(bool))
+    disabled: tuple[StageName, ...] = field(
+        default=(), validator=deep_iterable(in_(STAGES), instance_of(tuple))
+    )
     authentication: AuthenticationConfig = field(factory=AuthenticationConfig)
     roles: Mapping[str, RoleConfig] = field(factory=dict[str, RoleConfig])
     rate_limit: RateLimitConfig = field(factory=RateLimitConfig)

@@ -3,6 +3,7 @@
 For people as text, for tests as frozen records: assert your wiring, not our engine.
 """
 
+from collections.abc import Collection
 from enum import Enum, IntEnum
 from typing import Any, final
 
@@ -16,14 +17,13 @@ from .loading import LoadedConfig
 __all__ = ("Description", "SettingDescription", "StageDescription", "describe")
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
-    "record": ("redaction", "logging", "metrics"),
+    "record": ("redaction", "logging", "metrics", "audit"),
     "authenticate": ("authentication", "roles"),
     "rate_limit": ("rate_limit",),
     "bounds": ("bounds",),
     "schema": ("schema",),
     "canonicalise": ("tools",),
     "policy": ("policy",),
-    "audit": ("audit",),
     "deadline": ("deadline",),
     "retry": ("retry",),
     "breaker": ("breaker",),
@@ -135,5 +135,13 @@ def _leaves(path: str, value: Any) -> list[tuple[str, str]]:
         shown = value.name.lower() if isinstance(value, IntEnum) else str(value.value)
         return [(path, shown)]
     if isinstance(value, (frozenset, tuple)):
-        return [(path, ", ".join(str(item) for item in value) or "none")]
+        return [(path, _listed(value))]
     return [(path, "none" if value is None else str(value))]
+
+
+def _listed(items: Collection[Any]) -> str:
+    shown = [item.__name__ if isinstance(item, type) else str(item) for item in items]
+    if isinstance(items, frozenset):
+        # It has no order of its own, and two descriptions of one server must be equal.
+        shown.sort()
+    return ", ".join(shown) or "none"

@@ -3,7 +3,7 @@
 It builds and holds; it decides nothing itself.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, final
@@ -214,9 +214,11 @@ class Hardening:
         """Return the time of this hardening's clock."""
         return self._clock.monotonic()
 
-    async def run(self, call: Call, handler: Handler, /, *, credentials: object = None) -> Outcome:
+    def run(
+        self, call: Call, handler: Handler, /, *, credentials: object = None
+    ) -> Coroutine[Any, Any, Outcome]:
         """Run a handler under every guard; see `GuardedRunner.run`."""
-        return await self._chain.run(call, handler, credentials=credentials)
+        return self._chain.run(call, handler, credentials=credentials)
 
     def declare_tools(self, tools: Sequence[ToolDeclaration]) -> None:
         """Take over what the server declares: schemas and annotations of its tools.
@@ -258,16 +260,17 @@ class Hardening:
         Calls that are on their way end under the settings they began with.
 
         Args:
-            config: The new settings; the file is read again when None.
+            config: The new settings; when None, file, environment and keywords are
+                read again.
 
         Raises:
             ConfigError: The settings are wrong, or one can not change while the
                 server runs. Nothing has changed then.
         """
         if config is None:
-            if self._loaded.file is None:
-                raise ConfigError("there is no file to read again; pass the settings")
-            config = load_config(self._loaded.file)
+            if self._loaded.load_again is None:
+                raise ConfigError("there is nothing to read again; pass the settings")
+            config = self._loaded.load_again()
         loaded = config if isinstance(config, LoadedConfig) else LoadedConfig(config=config)
         previous = (self._loaded.config, self._blocks)
         self._use(loaded, build_blocks(loaded.config, self._own, self._ports, previous))
@@ -326,6 +329,11 @@ class Hardening:
                     self._flush_logs()
         if self._users == 0 and not lock.statistics().tasks_waiting:
             self._changing = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the stores are open."""
+        return self._users > 0
 
     async def ensure_open(self) -> None:
         """Open the stores unless they are: for a host that does not use the lifespan.

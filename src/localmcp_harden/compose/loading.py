@@ -7,6 +7,7 @@ field's path, the shape of what was found, and what would be right.
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, final
@@ -25,6 +26,7 @@ ENVIRONMENT_PREFIX = "LOCALMCP_HARDEN__"
 
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 _SHOWN_PROBLEMS = 5
+_MAX_DEPTH = 16
 
 
 @final
@@ -37,11 +39,14 @@ class LoadedConfig:
         sources: By dotted path: `harden.toml:12`, `environment NAME` or `keyword`.
             What is not named is a default.
         file: The file that was read, None when there was none.
+        load_again: Reads the same sources again, in the same order; None for a
+            configuration that was not read.
     """
 
     config: HardenConfig
     sources: Mapping[str, str] = field(default=MappingProxyType({}))
     file: Path | None = None
+    load_again: Callable[[], "LoadedConfig"] | None = field(default=None, eq=False, repr=False)
 
     def source_of(self, path: str) -> str:
         """Return where the value at `path` came from, `default` when nobody set it."""
@@ -78,7 +83,12 @@ def load_config(
     config, problems = structure(layers.data, HardenConfig)
     if config is None:
         raise _as_error(problems, layers.sources)
-    return LoadedConfig(config=config, sources=layers.sources, file=path)
+    return LoadedConfig(
+        config=config,
+        sources=layers.sources,
+        file=path,
+        load_again=partial(load_config, file, environ=environ, settings=settings),
+    )
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], Mapping[str, int]]:
@@ -95,6 +105,9 @@ def _read(path: Path) -> tuple[Mapping[str, Any], Mapping[str, int]]:
         return tomllib.loads(text), line_numbers(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"is not valid TOML: {error}", "", str(path)) from None
+    except ValueError:
+        # A number of thousands of digits: Python refuses to read it.
+        raise ConfigError("holds a number that is too long", "", str(path)) from None
     except RecursionError:
         raise ConfigError("is nested too deeply", "", str(path)) from None
 
@@ -103,7 +116,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, list[st
     for name in sorted(environ):
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            if not all(keys):
+            if not all(keys) or len(keys) > _MAX_DEPTH:
                 raise ConfigError(
                     f"name the setting, for example {ENVIRONMENT_PREFIX}RATE_LIMIT__BURST",
                     "",
@@ -116,7 +129,7 @@ def _environment_value(raw: str) -> Any:
     # A value is TOML where it is TOML (`5`, `true`, `["a"]`), and text otherwise.
     try:
         return tomllib.loads(f"value = {raw}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return raw
 
 
@@ -137,7 +150,7 @@ class _Layers:
         self, layer: Mapping[str, Any], source: str, places: Mapping[str, int] | None = None
     ) -> None:
         """Lay settings over those that are there: tables merge, everything else replaces."""
-        self._merge(self.data, layer, "", lambda path: _place(source, path, places or {}))
+        self._merge(self.data, layer, "", lambda path: _place(source, path, places or {}), 0)
 
     def _merge(
         self,
@@ -145,7 +158,10 @@ class _Layers:
         layer: Mapping[str, Any],
         path: str,
         source_of: Callable[[str], str],
+        depth: int,
     ) -> None:
+        if depth > _MAX_DEPTH:
+            raise ConfigError("is nested too deeply", "", source_of(path))
         for key, value in layer.items():
             here = f"{path}.{key}" if path else key
             self.sources[here] = source_of(here)
@@ -153,7 +169,7 @@ class _Layers:
                 below = into.get(key)
                 if not isinstance(below, dict):
                     below = into[key] = {}
-                self._merge(below, value, here, source_of)
+                self._merge(below, value, here, source_of, depth + 1)
                 continue
             into[key] = value
             if isinstance(value, list):

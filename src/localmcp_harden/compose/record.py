@@ -6,6 +6,7 @@ audit log.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, final
 
@@ -64,13 +65,17 @@ class Recorder:
         ticket: AuditTicket | None,
     ) -> None:
         """Settle and record a call that is over; without an outcome it was cancelled."""
-        self._settle(state, outcome)
+        if state.reservations:
+            self._settle(state, outcome)
         record = self._record(state, outcome, duration_s)
         if ticket is not None:
             if worth_auditing(record):
-                ticket.record(
-                    AuditEntry(kind="outcome", call_id=record.call_id, data=audit_facts(record))
-                )
+                # Where the log can, it makes the entry in its own thread.
+                later = getattr(ticket, "record_later", None)
+                if later is None:
+                    ticket.record(_entry(record))
+                else:
+                    later(partial(_entry, record))
             else:
                 ticket.discard()
         self._sink(record)
@@ -95,8 +100,6 @@ class Recorder:
         )
 
     def _settle(self, state: CallState, outcome: Outcome | None) -> None:
-        if not state.reservations:
-            return
         keep = outcome is not None and outcome.is_success
         for reservation in state.reservations:
             try:
@@ -120,7 +123,7 @@ class Recorder:
             name=self._name(call),
             principal=security.user,
             action=security.action,
-            resource=self._text(security.resource),
+            resource=self._text(security.resource) if security.resource else "",
             project=security.project,
             session_id=security.session_id,
             ip_address=security.ip_address,
@@ -132,7 +135,7 @@ class Recorder:
             code=code,
             reason=reason,
             enforced=self._enforced,
-            would_refuse=tuple(state.observed),
+            would_refuse=tuple(state.observed) if state.observed else (),
             attempts=state.attempts,
             decisions=tuple(state.decisions),
             timings=state.timings,
@@ -167,6 +170,10 @@ def _ending(outcome: Outcome | None) -> tuple[OutcomeKind, str, str]:
     if outcome.is_error:
         return OutcomeKind.ERROR, "tool_error", ""
     return OutcomeKind.OK, "", ""
+
+
+def _entry(record: CallRecord) -> AuditEntry:
+    return AuditEntry(kind="outcome", call_id=record.call_id, data=audit_facts(record))
 
 
 def worth_auditing(record: CallRecord) -> bool:

@@ -5,7 +5,7 @@ paths in the resolved form, so that what it opens is what was judged; a resource
 keeps its URI, since servers look it up by its letters.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from ..protocols.chain import Around, CallNext, CallState
 from .chain import decision_of, refused
 from .config import ToolConfig
 
-__all__ = ("SUBSCRIBED", "canonical_forms", "canonicalise")
+__all__ = ("SUBSCRIBED", "canonical_forms", "canonicalise", "may_touch")
 
 SUBSCRIBED = "resourceSubscriptions"
 """The argument of a subscription that holds the URIs it is for."""
@@ -37,16 +37,13 @@ def canonicalise(tools: Mapping[str, ToolConfig], base: str, *, enforcing: bool)
         base: Where relative paths start.
         enforcing: Whether a call whose resource has no canonical form is refused.
     """
-    declared = {name: spec for name, spec in tools.items() if spec.paths or spec.uris}
+    declared = _declared(tools)
 
     async def around(state: CallState, call_next: CallNext) -> Outcome:
         call = state.call
-        if call.kind is CallKind.TOOL:
-            spec = declared.get(call.name)
-            if spec is None:
-                return await call_next(state)
+        if call.kind is CallKind.TOOL and call.name in declared:
             needs_disk = True
-            work = partial(_of_tool, call, spec, base)
+            work = partial(_of_tool, call, declared[call.name], base)
         elif call.name and call.kind is CallKind.RESOURCE:
             needs_disk = _is_file(call.name)
             work = partial(_of_resource, call)
@@ -72,6 +69,21 @@ def canonicalise(tools: Mapping[str, ToolConfig], base: str, *, enforcing: bool)
         return await call_next(state)
 
     return around
+
+
+def may_touch(tools: Mapping[str, ToolConfig]) -> Callable[[CallState], bool]:
+    """Return the function that tells whether `canonicalise` has anything to do for a call."""
+    declared = _declared(tools)
+
+    def applies(state: CallState) -> bool:
+        call = state.call
+        return call.kind is not CallKind.TOOL or call.name in declared
+
+    return applies
+
+
+def _declared(tools: Mapping[str, ToolConfig]) -> Mapping[str, ToolConfig]:
+    return {name: spec for name, spec in tools.items() if spec.paths or spec.uris}
 
 
 async def canonical_forms(uris: Collection[str]) -> Mapping[str, str]:

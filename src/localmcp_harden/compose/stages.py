@@ -5,7 +5,8 @@ block decides is the block's; what happens in `observe` mode is decided here.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from ..core.errors import CircuitOpenError, DeadlineExceededError, RefusedError
 from ..core.model import ALLOW, Call, CallKind, Decision, Outcome, SecurityContext
@@ -34,7 +35,10 @@ __all__ = (
     "correlate",
     "deadline",
     "freeze",
+    "has_circuit",
     "is_failure",
+    "is_repeatable",
+    "is_timed",
     "policy",
     "rate_limit",
     "retry",
@@ -69,7 +73,7 @@ def authenticate_locally(authenticator: LocalAuthenticator) -> Check:
             user = identify(state.credentials or _IN_PROCESS)
         except RefusedError as error:
             return decision_of(error)
-        state.call = state.call.with_security(state.call.security.with_user(user))
+        state.call = state.call.with_user(user)
         return None
 
     return check
@@ -88,7 +92,7 @@ def authenticate(authenticator: Authenticator, *, enforcing: bool) -> Around:
                 return refused(decision)
             state.observed.append(decision.code)
         else:
-            state.call = state.call.with_security(state.call.security.with_user(user))
+            state.call = state.call.with_user(user)
         return await call_next(state)
 
     return around
@@ -218,23 +222,24 @@ def audit_before_acting(
     return around
 
 
-def deadline(block: Deadline, timeouts: Mapping[str, float], *, enforcing: bool) -> Around:
-    """Cut off what takes too long; what only keeps the conversation going is left alone."""
+def deadline(block: Deadline, timeouts: Mapping[str, float]) -> Around:
+    """Cut off what takes too long."""
+    execute = block.execute
 
     async def around(state: CallState, call_next: CallNext) -> Outcome:
-        # Observing must not cut anything off; the record's duration tells what would be.
-        if state.call.kind is CallKind.PROTOCOL or not enforcing:
-            return await call_next(state)
         try:
-            return await block.execute(
-                lambda: call_next(state), timeout_s=timeouts.get(state.call.name)
-            )
+            return await execute(partial(call_next, state), timeout_s=timeouts.get(state.call.name))
         except DeadlineExceededError as error:
             decision = decision_of(error)
             state.decide("deadline", decision)
             return refused(decision)
 
     return around
+
+
+def is_timed(state: CallState) -> bool:
+    """Return whether a deadline covers a call: not what only keeps the conversation going."""
+    return state.call.kind is not CallKind.PROTOCOL
 
 
 def is_failure(outcome: Outcome) -> bool:
@@ -251,18 +256,22 @@ def is_failure(outcome: Outcome) -> bool:
 _CALLERS_FAULT = frozenset({-32700, -32600, -32601, -32602, -32002})
 
 
-def retry(block: Retry, *, enforcing: bool) -> Around:
-    """Repeat what failed, where repeating is known to do no harm."""
+def retry(block: Retry) -> Around:
+    """Repeat what failed."""
+    execute = block.execute
 
-    async def around(state: CallState, call_next: CallNext) -> Outcome:
-        call = state.call
-        reads = call.kind in (CallKind.RESOURCE, CallKind.PROMPT)
-        tool = call.kind is CallKind.TOOL and call.annotations.is_repeatable
-        if not (reads or tool) or not enforcing:
-            return await call_next(state)
-        return await block.execute(lambda: call_next(state), is_failure=is_failure)
+    def around(state: CallState, call_next: CallNext) -> Awaitable[Outcome]:
+        return execute(partial(call_next, state), is_failure=is_failure)
 
     return around
+
+
+def is_repeatable(state: CallState) -> bool:
+    """Return whether repeating a call is known to do no harm."""
+    call = state.call
+    if call.kind is CallKind.TOOL:
+        return call.annotations.is_repeatable
+    return call.kind is CallKind.RESOURCE or call.kind is CallKind.PROMPT
 
 
 def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
@@ -270,12 +279,9 @@ def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
 
     async def around(state: CallState, call_next: CallNext) -> Outcome:
         call = state.call
-        # A name that the server does not declare must not get a circuit of its own.
-        if call.kind not in _ACTING or not call.annotations.known:
-            return await call_next(state)
         circuit = get(call.name if call.kind is CallKind.TOOL else call.method)
         try:
-            return await circuit.execute(lambda: call_next(state))
+            return await circuit.execute(partial(call_next, state))
         except CircuitOpenError as error:
             decision = decision_of(error)
             state.decide("breaker", decision)
@@ -285,3 +291,11 @@ def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
             return await call_next(state)
 
     return around
+
+
+def has_circuit(state: CallState) -> bool:
+    """Return whether a breaker stands before a call's target.
+
+    A name that the server does not declare must not get a circuit of its own.
+    """
+    return state.call.kind in _ACTING and state.call.annotations.known

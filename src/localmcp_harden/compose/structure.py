@@ -25,6 +25,7 @@ T = TypeVar("T")
 Problem = tuple[str, str]
 """A dotted path and what is wrong there."""
 
+_MAX_BITS = 64
 _NAMED = re.compile(r"^'(\w+)' ")
 
 
@@ -51,6 +52,15 @@ def _expect(kinds: type | tuple[type, ...], name: str) -> Callable[[Any, Any], A
         return value
 
     return check
+
+
+def _to_int(value: Any, _: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _WrongShapeError(f"must be a whole number, not {shape_of(value)}")
+    if value.bit_length() > _MAX_BITS:
+        # Before a validator tries to print it: Python refuses to, beyond 4,300 digits.
+        raise _WrongShapeError("must be a whole number of at most 64 bits")
+    return value
 
 
 def _to_member(value: Any, kind: Any) -> Any:
@@ -146,7 +156,7 @@ def _origin(kind: Any) -> Any:
 def _make_converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook(bool, _expect(bool, "true or false"))
-    converter.register_structure_hook(int, _expect(int, "a whole number"))
+    converter.register_structure_hook(int, _to_int)
     converter.register_structure_hook(float, _expect((int, float), "a number"))
     converter.register_structure_hook(str, _expect(str, "a string"))
     converter.register_structure_hook(Path, _to_path)

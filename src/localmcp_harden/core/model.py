@@ -7,7 +7,7 @@ seconds; points in time are seconds since the Unix epoch, in UTC.
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Protocol, final
+from typing import Any, Protocol, TypeVar, final
 
 from attrs import field, frozen
 
@@ -29,7 +29,22 @@ __all__ = (
     "deny",
 )
 
+T = TypeVar("T")
+
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+def _changed(record: T, name: str, value: object) -> T:
+    """Return a copy of a record that keeps its fields in a dict, with one field changed.
+
+    A tenth of the time of `attrs.evolve`, and half of that of the constructor; every call
+    makes two of these.
+    """
+    copy: T = object.__new__(type(record))
+    fields = copy.__dict__
+    fields.update(record.__dict__)
+    fields[name] = value
+    return copy
 
 
 class CallKind(StrEnum):
@@ -82,8 +97,9 @@ ANONYMOUS: Principal = Principal()
 """The caller of whom nothing is known."""
 
 
+# A dict and not slots: attrs fills it twice as fast, and every call makes two of these.
 @final
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SecurityContext:
     """The facts about a call that guards judge by.
 
@@ -109,29 +125,11 @@ class SecurityContext:
 
     def with_user(self, user: Principal) -> "SecurityContext":
         """Return the same context with another caller."""
-        return SecurityContext(
-            user=user,
-            project=self.project,
-            action=self.action,
-            resource=self.resource,
-            timestamp=self.timestamp,
-            session_id=self.session_id,
-            ip_address=self.ip_address,
-            user_agent=self.user_agent,
-        )
+        return _changed(self, "user", user)
 
     def with_resource(self, resource: str) -> "SecurityContext":
         """Return the same context with another resource."""
-        return SecurityContext(
-            user=self.user,
-            project=self.project,
-            action=self.action,
-            resource=resource,
-            timestamp=self.timestamp,
-            session_id=self.session_id,
-            ip_address=self.ip_address,
-            user_agent=self.user_agent,
-        )
+        return _changed(self, "resource", resource)
 
 
 @final
@@ -170,8 +168,9 @@ class ToolDeclaration:
     annotations: Annotations = field(factory=Annotations)
 
 
+# A dict and not slots: attrs fills it twice as fast, and every call makes two of these.
 @final
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Call:
     """One request on its way through the chain.
 
@@ -197,20 +196,13 @@ class Call:
     security: SecurityContext = field(factory=SecurityContext)
     parent_id: str | None = None
 
+    def with_user(self, user: Principal) -> "Call":
+        """Return the same call by another caller."""
+        return _changed(self, "security", _changed(self.security, "user", user))
+
     def with_security(self, security: SecurityContext) -> "Call":
         """Return the same call in another security context."""
-        # By hand and not by attrs.evolve, which costs five times as much, on every call.
-        return Call(
-            id=self.id,
-            kind=self.kind,
-            method=self.method,
-            name=self.name,
-            arguments=self.arguments,
-            annotations=self.annotations,
-            meta=self.meta,
-            security=security,
-            parent_id=self.parent_id,
-        )
+        return _changed(self, "security", security)
 
 
 class Reservation(Protocol):
@@ -277,8 +269,9 @@ def deny(
     )
 
 
+# A dict and not slots: attrs fills it twice as fast, and every call makes one of these.
 @final
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Outcome:
     """How a call ended: with a value, a refusal, or a failure. Never with two of them.
 

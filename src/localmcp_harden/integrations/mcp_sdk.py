@@ -72,25 +72,29 @@ class _Guard:
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
         hardening = self._hardening
-        await hardening.ensure_open()
-        target = target_of(ctx.method, ctx.params)
-        if target.kind is CallKind.TOOL:
-            await self._learn(target.name, ctx, call_next)
+        if not hardening.is_open:
+            await hardening.ensure_open()
+        method = ctx.method
+        target = target_of(method, ctx.params)
+        if target.kind is CallKind.TOOL and self._is_due(target.name):
+            await self._learn(ctx, call_next)
         call = self._call(ctx, target)
+        arguments, listed = call.arguments, LISTS.get(method)
 
         async def handle(judged: Call) -> Outcome:
             forward = ctx
-            if judged.arguments is not target.arguments:
+            if judged.arguments is not arguments:
                 params = {**(ctx.params or {}), "arguments": dict(judged.arguments)}
                 forward = replace(ctx, params=params)
             result = await call_next(forward)
-            listed = LISTS.get(ctx.method)
-            if listed is not None and isinstance(result, dict):
+            if not isinstance(result, dict):
+                return Outcome(value=result)
+            if listed is not None:
                 result = await self._shown(listed, result, judged)
-            is_error = isinstance(result, dict) and result.get("isError") is True
-            return Outcome(value=result, is_error=is_error)
+            return Outcome(value=result, is_error=result.get("isError") is True)
 
-        outcome = await hardening.run(call, handle, credentials=_credentials(ctx))
+        credentials = _LOCAL if ctx.request is None else _credentials(ctx.request)
+        outcome = await hardening.run(call, handle, credentials=credentials)
         if outcome.failure is not None:
             raise outcome.failure
         if outcome.refusal is not None:
@@ -105,9 +109,9 @@ class _Guard:
             meta["span_id"] = f"{span.span_id:016x}"
         session_id = ip_address = user_agent = None
         if ctx.request is None:
-            meta["transport"] = Transport.STDIO.value
+            meta["transport"] = _STDIO
         else:
-            meta["transport"] = Transport.HTTP.value
+            meta["transport"] = _HTTP
             headers = ctx.request.headers
             session_id = headers.get("mcp-session-id")
             user_agent = headers.get("user-agent", "")[:_CLAIM_LIMIT] or None
@@ -123,18 +127,17 @@ class _Guard:
             user_agent=user_agent,
         )
 
-    async def _learn(
-        self, name: str, ctx: ServerRequestContext[Any, Any], call_next: CallNext
-    ) -> None:
-        """Ask the server for its tools when one is unknown, or the list has grown old.
+    def _is_due(self, name: str) -> bool:
+        """Return whether to ask the server for its tools: one is unknown, or the list is old.
 
         At most once a second, so that a flood of invented names costs one list.
         """
-        now = self._hardening.monotonic()
-        age = now - self._learned_at
-        if age < (_CATALOG_AGE_S if self._hardening.knows_tool(name) else _LEARN_AGAIN_S):
-            return
-        self._learned_at = now
+        age = self._hardening.monotonic() - self._learned_at
+        return age >= (_CATALOG_AGE_S if self._hardening.knows_tool(name) else _LEARN_AGAIN_S)
+
+    async def _learn(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> None:
+        """Ask the server for its tools."""
+        self._learned_at = self._hardening.monotonic()
         params: dict[str, Any] = {}
         if ctx.params and "_meta" in ctx.params:
             params["_meta"] = ctx.params["_meta"]
@@ -215,10 +218,7 @@ def _is_modern(ctx: ServerRequestContext[Any, Any]) -> bool:
     return isinstance(meta, Mapping) and PROTOCOL_VERSION_META_KEY in meta
 
 
-def _credentials(ctx: ServerRequestContext[Any, Any]) -> Credentials:
-    request = ctx.request
-    if request is None:
-        return _LOCAL
+def _credentials(request: Any) -> Credentials:
     address = request.client.host if request.client else None
     token = get_access_token()
     if token is not None:
@@ -241,6 +241,8 @@ def _credentials(ctx: ServerRequestContext[Any, Any]) -> Credentials:
 
 
 _LOCAL = Credentials(transport=Transport.STDIO)
+# Asking an enumeration for its value runs Python, on every call.
+_STDIO, _HTTP = Transport.STDIO.value, Transport.HTTP.value
 
 
 def _declaration(tool: Mapping[str, Any]) -> ToolDeclaration:

@@ -51,6 +51,9 @@ LISTS: Mapping[str, ListMethod] = MappingProxyType(
     {
         "tools/list": ListMethod("tools", "name", "tools/call"),
         "resources/list": ListMethod("resources", "uri", "resources/read"),
+        "resources/templates/list": ListMethod(
+            "resourceTemplates", "uriTemplate", "resources/read"
+        ),
         "prompts/list": ListMethod("prompts", "name", "prompts/get"),
     }
 )
@@ -103,12 +106,15 @@ def _subscription(params: Mapping[str, Any]) -> Target:
 
 
 def _completion(params: Mapping[str, Any]) -> Target:
+    """Return what a completion is for: by the reference's type, as the server reads it."""
     reference = _object(params, "ref")
-    argument = _object(params, "argument")
-    uri = _text(reference, "uri")
-    if uri:
-        return Target(CallKind.RESOURCE, uri, argument)
-    return Target(CallKind.PROMPT, _text(reference, "name"), argument)
+    asked = {key: params[key] for key in ("argument", "context") if key in params}
+    kind = reference.get("type")
+    if kind == "ref/prompt":
+        return Target(CallKind.PROMPT, _text(reference, "name"), asked)
+    if kind == "ref/resource":
+        return Target(CallKind.RESOURCE, _text(reference, "uri"), asked)
+    return Target(CallKind.STAGE, arguments=params)
 
 
 _TARGETS: Mapping[str, Callable[[Mapping[str, Any]], Target]] = MappingProxyType(

@@ -70,14 +70,14 @@ class BreakerMachine:
     )
 
     def __init__(self, config: BreakerConfig, monotonic: Callable[[], float]) -> None:
-        self.config = config
-        self.state = _CLOSED
-        self.closed = True
+        self.config: BreakerConfig = config
+        self.state: BreakerState = _CLOSED
+        self.closed: bool = True
         """Whether `state` is CLOSED: the one question of a call on its way in."""
-        self.era = 0
-        self.quiet = False
+        self.era: int = 0
+        self.quiet: bool = False
         """Whether one more success changes nothing: the window is full of successes."""
-        self.refused = 0
+        self.refused: int = 0
         self.changes: list[Change] = []
         """Transitions since the caller last took them out."""
         self._monotonic = monotonic

@@ -78,8 +78,8 @@ class SchemaStudy:
     """
 
     def __init__(self, dialect: str, names: frozenset[str], graph: "_Graph") -> None:
-        self.dialect = dialect
-        self.names = names
+        self.dialect: str = dialect
+        self.names: frozenset[str] = names
         self._order = graph.order
         self._own = graph.own
         self._same = graph.same
@@ -150,9 +150,9 @@ class _Graph:
     """The subschemas that a check can reach, numbered from the root, and their edges."""
 
     def __init__(self, root: Mapping[str, Any], dialect: str) -> None:
-        self.dialect = dialect
+        self.dialect: str = dialect
         self.names: set[str] = set()
-        self.patterns = 0
+        self.patterns: int = 0
         self.own: list[int] = []
         """What each subschema costs by itself."""
         self.same: list[list[int]] = []

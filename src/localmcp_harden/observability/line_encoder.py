@@ -40,6 +40,10 @@ class LineEncoder:
 
     def _encode(self, entry: Entry) -> bytes:
         level, at, name, message, correlation, context, settled = entry
+        if settled is None:
+            # Put down by `log_later`: the line is made here of what it is about.
+            message, context = message(context)
+            settled = True
         fields: dict[str, Any] = {
             "ts": self._time(at),
             "level": _LEVEL_NAMES.get(level) or f"level_{level}",

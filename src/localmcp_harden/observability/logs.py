@@ -7,8 +7,8 @@ could break a line or act on a terminal is escaped. See `docs/blocks/logging.md`
 
 import threading
 import weakref
-from collections.abc import Mapping
-from typing import cast, final
+from collections.abc import Callable, Mapping
+from typing import TypeVar, cast, final
 
 from attrs import evolve
 
@@ -23,6 +23,8 @@ from .line_sink import LineSink, LineSinkLimits, LossCounter
 from .line_targets import ByteStream, FileTarget, StderrTarget, StreamTarget
 
 __all__ = ("JsonLoggingService",)
+
+S = TypeVar("S")
 
 _SCALARS = frozenset({int, float, bool, type(None)})
 _MAX_NAME_CHARS = 128
@@ -168,6 +170,21 @@ class JsonLoggingService:
         except Exception as error:  # noqa: BLE001 - nothing a caller logs may harm the caller
             self._losses.add(LogLevel.ERROR, type(error).__name__)
 
+    def write_later(
+        self,
+        level: int,
+        name: str,
+        make: Callable[[S], tuple[str, SettledContext]],
+        source: S,
+    ) -> None:
+        """Take down what a line is to be made of; what loggers of this service call."""
+        try:
+            self._lines.put((level, self._wall(), name, make, get_correlation(), source, None))
+            if self._losses.unreported:
+                self._report_losses()
+        except Exception as error:  # noqa: BLE001 - nothing a caller logs may harm the caller
+            self._losses.add(LogLevel.ERROR, type(error).__name__)
+
     def _open(self) -> LineSink:
         config = self.config
         target: FileTarget | StreamTarget | StderrTarget
@@ -216,7 +233,7 @@ class JsonLoggingService:
 
 @final
 class _NamedLogger:
-    """One name and its threshold; `Logger` of a `JsonLoggingService`."""
+    """One name and its threshold; `DeferringLogger` of a `JsonLoggingService`."""
 
     __slots__ = ("__weakref__", "_service", "name", "threshold")
 
@@ -235,6 +252,13 @@ class _NamedLogger:
         except Exception:  # noqa: BLE001 - what is no number is taken for an error, see write()
             level = LogLevel.ERROR
         self._service.write(level, self.name, message, context)
+
+    def log_later(
+        self, level: LogLevel, make: Callable[[S], tuple[str, SettledContext]], source: S, /
+    ) -> None:
+        """Write the line that `make(source)` returns, unless the level is too quiet."""
+        if level >= self.threshold:
+            self._service.write_later(level, self.name, make, source)
 
 
 def _known_level(level: object) -> int:

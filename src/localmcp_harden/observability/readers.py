@@ -5,7 +5,8 @@ raise, as long as the services they write to keep their word.
 """
 
 import hashlib
-from typing import TypeAlias, final
+from collections.abc import Callable
+from typing import TypeAlias, cast, final
 
 from ..core.events import (
     BreakerStateChanged,
@@ -19,6 +20,9 @@ from ..core.events import (
 )
 from ..core.model import CallKind
 from ..protocols.observability import (
+    BindableMetrics,
+    BoundCounter,
+    BoundHistogram,
     LoggingService,
     LogLevel,
     MetricKind,
@@ -32,6 +36,8 @@ __all__ = ("CallLogger", "CallMeter")
 _RareEvent: TypeAlias = (
     BreakerStateChanged | RetryScheduled | GuardFailed | StoreFailed | ConfigurationReloaded
 )
+_Usual: TypeAlias = tuple[CallKind, str, str]
+_MAX_USUAL = 1_000
 _MAX_SHOWN_NAME_CHARS = 128
 _PROTOCOL_KINDS = frozenset({CallKind.TOOL, CallKind.RESOURCE, CallKind.PROMPT, CallKind.PROTOCOL})
 _WORDS = {
@@ -66,12 +72,17 @@ class CallLogger:
 
     def __init__(self, logs: LoggingService) -> None:
         self._calls = logs.create_logger("localmcp.calls")
+        # Records are frozen: their lines may be made where they are written.
+        self._later: Callable[..., None] | None = getattr(self._calls, "log_later", None)
         self._events = logs.create_logger("localmcp.events")
 
     def __call__(self, event: Event, /) -> None:
         """Write one line."""
         if isinstance(event, CallRecord):
-            self._calls.log(_level(event), _headline(event), _context(event))
+            if self._later is not None:
+                self._later(_level(event), _line, event)
+            else:
+                self._calls.log(_level(event), *_line(event))
         else:
             level, message, context = _describe(event)
             self._events.log(level, message, context)
@@ -83,6 +94,10 @@ def _level(record: CallRecord) -> LogLevel:
     if record.would_refuse:
         return LogLevel.WARNING
     return _LEVELS[record.outcome]
+
+
+def _line(record: CallRecord) -> tuple[str, SettledContext]:
+    return _headline(record), _context(record)
 
 
 def _headline(record: CallRecord) -> str:
@@ -208,6 +223,8 @@ class CallMeter:
 
     def __init__(self, metrics: MetricsService) -> None:
         self._metrics = metrics
+        self._binds = hasattr(metrics, "bind_counter")
+        self._usual: dict[_Usual, tuple[BoundCounter, BoundHistogram | None]] = {}
         for name, kind, description, unit in _DECLARED:
             buckets = names.DURATION_BUCKETS_S if kind is MetricKind.HISTOGRAM else None
             metrics.create_custom_metric(
@@ -216,34 +233,39 @@ class CallMeter:
 
     def __call__(self, event: Event, /) -> None:
         """Count one event."""
-        if isinstance(event, CallRecord):
-            self._count_call(event)
-        else:
+        if not isinstance(event, CallRecord):
             self._count_rare(event)
+            return
+        if self._binds and event.outcome is OutcomeKind.OK and not event.would_refuse:
+            # Most calls end here: making the labels anew costs several times as much.
+            bound = self._usual.get((event.kind, event.method, event.name))
+            counter, histogram = self._bind(event) if bound is None else bound
+            counter.inc()
+            if histogram is not None:
+                histogram.observe(event.duration_s)
+        else:
+            self._count_call(event)
+
+    def _bind(self, record: CallRecord) -> tuple[BoundCounter, BoundHistogram | None]:
+        """Return the series of calls like this one, and hold on to them while they are few."""
+        metrics = cast("BindableMetrics", self._metrics)
+        labels = _duration_labels(record)
+        histogram = None
+        if labels is not None:
+            histogram = metrics.bind_histogram(names.OPERATION_DURATION, labels)
+        counter = metrics.bind_counter(names.CALLS, _call_labels(record))
+        # What is past the registry's bound is counted as such at each look-up: not held.
+        if len(self._usual) < _MAX_USUAL and not (_is_shared(counter) or _is_shared(histogram)):
+            self._usual[record.kind, record.method, record.name] = (counter, histogram)
+        return counter, histogram
 
     def _count_call(self, record: CallRecord) -> None:
         metrics = self._metrics
-        outcome = record.outcome
-        if record.kind in _PROTOCOL_KINDS:
-            method = record.method
-            labels = {names.METHOD: method if method in names.KNOWN_METHODS else names.OTHER_METHOD}
-            if record.kind is CallKind.TOOL:
-                labels[names.TOOL_NAME] = record.name or names.UNKNOWN
-            elif record.kind is CallKind.PROMPT:
-                labels[names.PROMPT_NAME] = record.name or names.UNKNOWN
-            if outcome is not OutcomeKind.OK:
-                labels[names.ERROR_TYPE] = _error_type(record)
+        labels = _duration_labels(record)
+        if labels is not None:
             metrics.record_histogram(names.OPERATION_DURATION, record.duration_s, labels)
-        metrics.increment_counter(
-            names.CALLS,
-            1.0,
-            {
-                names.KIND: record.kind.value,
-                names.OUTCOME: outcome.value,
-                names.CODE: record.code,
-            },
-        )
-        if outcome is OutcomeKind.REFUSED:
+        metrics.increment_counter(names.CALLS, 1.0, _call_labels(record))
+        if record.outcome is OutcomeKind.REFUSED:
             metrics.increment_counter(names.REFUSALS, 1.0, {names.CODE: record.code})
         for code in record.would_refuse:
             metrics.increment_counter(names.WOULD_REFUSE, 1.0, {names.CODE: code})
@@ -266,6 +288,35 @@ class CallMeter:
             metrics.increment_counter(names.STORE_FAILURES, 1.0, labels)
         else:
             metrics.increment_counter(names.CONFIGURATION_RELOADS)
+
+
+def _call_labels(record: CallRecord) -> dict[str, str]:
+    return {
+        names.KIND: record.kind.value,
+        names.OUTCOME: record.outcome.value,
+        names.CODE: record.code,
+    }
+
+
+def _duration_labels(record: CallRecord) -> dict[str, str] | None:
+    """Return the labels of a request's duration, None for what is no request."""
+    if record.kind not in _PROTOCOL_KINDS:
+        return None
+    method = record.method
+    labels = {names.METHOD: method if method in names.KNOWN_METHODS else names.OTHER_METHOD}
+    if record.kind is CallKind.TOOL:
+        labels[names.TOOL_NAME] = record.name or names.UNKNOWN
+    elif record.kind is CallKind.PROMPT:
+        labels[names.PROMPT_NAME] = record.name or names.UNKNOWN
+    if record.outcome is not OutcomeKind.OK:
+        labels[names.ERROR_TYPE] = _error_type(record)
+    return labels
+
+
+def _is_shared(series: BoundCounter | BoundHistogram | None) -> bool:
+    """Return whether a series takes what found no room, as far as it tells."""
+    labels: tuple[tuple[str, str], ...] = getattr(series, "labels", ())
+    return any(value == names.OVERFLOW for _, value in labels)
 
 
 def _error_type(record: CallRecord) -> str:

@@ -28,7 +28,7 @@ class CounterSeries:
     __slots__ = ("_lock", "_misused", "_total", "labels")
 
     def __init__(self, labels: Labels, misused: Misused) -> None:
-        self.labels = labels
+        self.labels: Labels = labels
         self._misused = misused
         self._lock = threading.Lock()
         self._total = 0.0
@@ -61,7 +61,7 @@ class GaugeSeries:
     __slots__ = ("_level", "_misused", "labels")
 
     def __init__(self, labels: Labels, misused: Misused) -> None:
-        self.labels = labels
+        self.labels: Labels = labels
         self._misused = misused
         self._level = 0.0
 
@@ -93,7 +93,7 @@ class HistogramSeries:
     __slots__ = ("_bounds", "_counts", "_lock", "_misused", "_sum", "labels")
 
     def __init__(self, labels: Labels, misused: Misused, bounds: tuple[float, ...]) -> None:
-        self.labels = labels
+        self.labels: Labels = labels
         self._misused = misused
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)

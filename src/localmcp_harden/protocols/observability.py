@@ -4,10 +4,10 @@ No method here blocks, and none raises because of what it is given: a log line
 that can not be written is counted, not thrown at the caller.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Protocol, cast, final
+from typing import Any, Protocol, TypeVar, cast, final
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, instance_of, le, optional
@@ -18,6 +18,7 @@ __all__ = (
     "BoundGauge",
     "BoundHistogram",
     "BufferedLogging",
+    "DeferringLogger",
     "LogLevel",
     "Logger",
     "LoggingConfig",
@@ -27,6 +28,9 @@ __all__ = (
     "MetricsService",
     "SettledContext",
 )
+
+
+S = TypeVar("S")
 
 
 class LogLevel(IntEnum):
@@ -103,6 +107,23 @@ class Logger(Protocol):
         self, level: LogLevel, message: str, /, context: Mapping[str, object] | None = None
     ) -> None:
         """Write one line. `context` is nested under one key, so it can forge no field."""
+        ...
+
+
+class DeferringLogger(Logger, Protocol):
+    """A logger that makes lines when it writes them, off the path of whoever logs."""
+
+    def log_later(
+        self, level: LogLevel, make: Callable[[S], tuple[str, SettledContext]], source: S, /
+    ) -> None:
+        """Write the line that `make(source)` returns.
+
+        Args:
+            level: The line's level.
+            make: Returns message and context; called in any thread, for a line that is
+                written and for no other.
+            source: What the line is made of; nobody changes it any more.
+        """
         ...
 
 

@@ -77,7 +77,10 @@ class ScopeDeadline:
         sink: EventSink = discard,  # noqa: ARG002 - the record tells of every call cut off
     ) -> None:
         self.config: DeadlineConfig = config or DeadlineConfig()
-        self._clock: Clock = clock or SystemClock()
+        clock = clock or SystemClock()
+        # Bound once: a call looks them up no more.
+        self._monotonic = clock.monotonic
+        self._cut_after = clock.cut_after
 
     async def execute(
         self, operation: Callable[[], Awaitable[T]], /, *, timeout_s: float | None = None
@@ -94,9 +97,11 @@ class ScopeDeadline:
         budget_s = self.config.timeout_s if timeout_s is None else timeout_s
         if budget_s is None or budget_s == math.inf:
             return await operation()
-        monotonic = self._clock.monotonic
+        monotonic = self._monotonic
         now = monotonic()
-        outer = _limit_in_force()
+        outer = _limit.get()
+        if outer is not None:
+            outer = _limit_in_force()
         until = now + budget_s
         if outer is not None:
             # The clocks may differ; what is left is the same on both.
@@ -109,7 +114,7 @@ class ScopeDeadline:
         try:
             # Our own budget, not what the outer deadline leaves: that one cuts for
             # itself, and only what our own scope cut is ours to report.
-            with self._clock.cut_after(budget_s):
+            with self._cut_after(budget_s):
                 return await operation()
         finally:
             # The flag ends it, and not a reset of the variable: a generator may end in

@@ -459,3 +459,18 @@ async def test_a_disk_that_stays_full_is_not_filled_with_attempts(
     await log.__aexit__(None, None, None)
     assert len(list(folder.iterdir())) == 2
     assert verify_folder(folder).ok
+
+
+async def test_an_entry_may_be_made_later_and_one_that_can_not_be_stops_nothing(
+    folder, make_log, entry
+):
+    async with make_log() as log:
+        for make in (lambda: entry(1), lambda: {}["absent"], lambda: entry(3)):
+            log.reserve().record_later(make)
+        await log.append(entry(4))
+    (file,) = folder.glob("audit-*.db")
+    database = chain.open_audit_file(file, read_only=True, immutable=True)
+    bodies = [json.loads(row[0]) for row in database.read("SELECT body FROM entries")]
+    database.close()
+    assert [body["call_id"] for body in bodies] == ["1", "", "3", "4"]
+    assert (bodies[1]["kind"], bodies[1]["data"]) == ("unreadable", {"error": "KeyError"})

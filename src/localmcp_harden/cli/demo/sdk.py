@@ -13,10 +13,10 @@ try:
     from mcp.server import MCPServer
     from mcp.shared.exceptions import MCPError
     from mcp.types import CallToolResult, ToolAnnotations
-except ImportError as error:  # pragma: no cover - needs an environment without the extra
+except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
     from ...core.errors import MissingExtraError
 
-    raise MissingExtraError("cli", "the demo") from error
+    raise MissingExtraError("cli", "the demo") from _missing
 
 __all__ = (
     "CallToolResult",

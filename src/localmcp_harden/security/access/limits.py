@@ -53,7 +53,8 @@ class RateLimitConfig:
     rate_per_s: float = field(default=20.0, validator=and_(gt(0.0), le(1e6)))
     burst: int = field(default=40, validator=[instance_of(int), and_(ge(1), le(1_000_000))])
     tools: Mapping[str, RateLimit] = field(
-        factory=dict[str, RateLimit], validator=deep_mapping(instance_of(str), instance_of(RateLimit))
+        factory=dict[str, RateLimit],
+        validator=deep_mapping(instance_of(str), instance_of(RateLimit)),
     )
     max_callers: int = field(
         default=10_000, validator=[instance_of(int), and_(ge(1), le(10_000_000))]

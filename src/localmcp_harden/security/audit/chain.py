@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,8 +59,8 @@ _MAX_ID_CHARS: Final = 256
 _ROWS_AT_ONCE: Final = (64, 16, 4, 1)
 
 
-Queued: TypeAlias = tuple[AuditEntry, float]
-"""An entry on its way, with when it was handed over (seconds since the Unix epoch)."""
+Queued: TypeAlias = tuple[AuditEntry | Callable[[], AuditEntry], float]
+"""An entry on its way, or what makes it, with when it was handed over (Unix seconds)."""
 
 
 @final
@@ -85,7 +85,7 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     prev: str
 
 
-read_link = msgspec.json.Decoder(Link).decode
+read_link: Callable[[bytes], Link] = msgspec.json.Decoder(Link).decode
 """Decode the link in a body; raises one of `UNREADABLE`."""
 
 
@@ -138,7 +138,7 @@ def make_body(queued: Queued, *, writer: str, seq: int, prev: str, max_bytes: in
 
     Data that is larger than `max_bytes` is replaced by its size and its hash.
     """
-    entry, at = queued
+    entry, at = _made(queued[0]), queued[1]
     kind, call_id = entry.kind[:_MAX_KIND_CHARS], entry.call_id[:_MAX_ID_CHARS]
     encoded = canonical_bytes(_Body(at, call_id, entry.data, kind, prev, seq, writer))
     if len(encoded) > max_bytes:
@@ -148,6 +148,15 @@ def make_body(queued: Queued, *, writer: str, seq: int, prev: str, max_bytes: in
             short = {"too_large": {"bytes": len(data), "sha256": digest}}
             encoded = canonical_bytes(_Body(at, call_id, short, kind, prev, seq, writer))
     return encoded
+
+
+def _made(entry: AuditEntry | Callable[[], AuditEntry]) -> AuditEntry:
+    if isinstance(entry, AuditEntry):
+        return entry
+    try:
+        return entry()
+    except Exception as error:  # noqa: BLE001 - one entry that can not be made must not stop all
+        return AuditEntry(kind="unreadable", data={"error": type(error).__name__})
 
 
 @final

@@ -246,6 +246,13 @@ class _Ticket:
 
     def record(self, entry: AuditEntry, /) -> None:
         """Hand over the entry the place was taken for."""
+        self.record_later(entry)
+
+    def record_later(self, entry: AuditEntry | Callable[[], AuditEntry], /) -> None:
+        """Do what `record` does; an entry that is handed over as a function is made later.
+
+        The function is called in the writer's thread, off the path of the call.
+        """
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.put((entry, self._wall()))

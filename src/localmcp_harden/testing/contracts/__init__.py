@@ -9,7 +9,10 @@ module says how `make` is called.
 from .any_policy_gate import any_policy_gate as any_policy_gate
 from .argument_validator import argument_validator as argument_validator
 from .audit_log import audit_log as audit_log
-from .authenticator import authenticator as authenticator
+from .authenticator import (
+    authenticator as authenticator,
+    local_authenticator as local_authenticator,
+)
 from .circuit_breaker import circuit_breaker as circuit_breaker
 from .deadline import deadline as deadline
 from .editable_policy_gate import editable_policy_gate as editable_policy_gate
@@ -39,6 +42,7 @@ __all__ = (
     "deadline",
     "editable_policy_gate",
     "input_bounds",
+    "local_authenticator",
     "logging_service",
     "metrics_service",
     "policy_gate",

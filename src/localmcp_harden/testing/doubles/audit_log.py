@@ -29,9 +29,9 @@ class FakeAuditLog:
         """Every entry that is kept, in order."""
         self.bodies: list[bytes] = []
         """The canonical bytes of each, as the real log would store them."""
-        self.broken = False
+        self.broken: bool = False
         """While true, the disk is full: appending and reserving are refused."""
-        self.is_open = False
+        self.is_open: bool = False
         """Whether the log is entered."""
         self._max_queued = max_queued
         self._wall = (clock or FakeClock()).wall
