@@ -12,8 +12,11 @@ from mcp.server import MCPServer, Server
 from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
 
 from localmcp_harden import Effect, HardenConfig, Hardening, Mode, Rule, ToolConfig
+from localmcp_harden.core.errors import ConfigError
 from localmcp_harden.core.events import OutcomeKind
+from localmcp_harden.core.model import CallKind
 from localmcp_harden.integrations.mcp_sdk import harden
+from localmcp_harden.integrations.protocol import target_of
 from localmcp_harden.protocols.resilience import BreakerConfig
 from localmcp_harden.resilience.deadline import DeadlineConfig
 from localmcp_harden.resilience.retry import RetryConfig
@@ -290,6 +293,177 @@ async def test_the_low_level_server_is_validated_too(make, mode):
         assert (await client.call_tool("double", {"n": 2})).content[0].text == "4"
         wrong = await client.call_tool("double", {"n": "2"})
         assert refusal_of(wrong)["code"] == "invalid_arguments"
+
+
+def lister(hardening, answers, ran):
+    """A low-level server whose tool list is answered step by step, or raised."""
+
+    async def list_tools(ctx, params):
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if callable(answer):
+            answer = await answer()
+        if isinstance(answer, Exception):
+            raise answer
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+        return ListToolsResult(tools=[Tool(name=name, input_schema=schema) for name in answer])
+
+    async def call_tool(ctx, params):
+        ran.append(params.arguments)
+        return CallToolResult(content=[])
+
+    server = Server(
+        "low", on_list_tools=list_tools, on_call_tool=call_tool, lifespan=hardening.lifespan()
+    )
+    return harden(server, hardening)
+
+
+class TestLearning:
+    async def test_nobody_goes_on_unjudged_while_the_list_is_on_its_way(self, make):
+        go = anyio.Event()
+
+        async def slow():
+            await go.wait()
+            return ["t"]
+
+        ran, answers = [], []
+        async with mcp.Client(lister(make(), [slow], ran), mode="2026-07-28") as client:
+
+            async def ask():
+                result = await client.session.call_tool("t", {"n": "not a number"})
+                answers.append(result.is_error)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                go.set()
+
+        assert answers == [True, True, True]
+        assert ran == []
+
+    async def test_a_list_that_fails_refuses_the_call_and_tells_nothing(self, make, sink):
+        ran = []
+        server = lister(make(), [RuntimeError("password=hunter2")], ran)
+        async with mcp.Client(server, mode="2026-07-28") as client:
+            with pytest.raises(mcp.MCPError) as caught:
+                await client.session.call_tool("t", {"n": 1})
+        assert caught.value.data["code"] == "gate_failed"
+        assert "hunter2" not in str(caught.value)
+        assert "hunter2" not in repr(sink.events)
+        assert len([r for r in sink.records if r.method == "tools/call"]) == 1
+        assert ran == []
+
+    async def test_a_caller_nobody_knows_makes_no_server_list_its_tools(self, make):
+        asked = []
+
+        async def count():
+            asked.append(1)
+            return ["t"]
+
+        hardening = make(authentication=AuthenticationConfig(local_client=None))
+        async with mcp.Client(lister(hardening, [count], []), mode="2026-07-28") as client:
+            with pytest.raises(mcp.MCPError):
+                await client.session.call_tool("t", {"n": 1})
+        assert asked == []
+
+    async def test_listing_may_not_take_longer_than_a_call_may(self, make):
+        clock = FakeClock()
+
+        async def never():
+            await anyio.sleep_forever()
+
+        hardening = make(clock=clock, deadline=DeadlineConfig(timeout_s=5))
+        answers = []
+        async with mcp.Client(lister(hardening, [never], []), mode="2026-07-28") as client:
+
+            async def ask():
+                answers.append(await client.session.call_tool("t", {"n": 1}))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask)
+                await anyio.wait_all_tasks_blocked()
+                clock.advance(5)
+        assert refusal_of(answers[0])["code"] == "deadline_exceeded"
+
+    async def test_tools_that_are_gone_are_forgotten(self, make):
+        clock = FakeClock()
+        hardening = make(clock=clock, rate_limit=RateLimitConfig(rate_per_s=1e6, burst=1000))
+        server = lister(hardening, [["a"], ["b"]], [])
+        async with mcp.Client(server, mode="2026-07-28") as client:
+            await client.session.call_tool("a", {"n": 1})
+            assert hardening.knows_tool("a")
+            clock.advance(60)
+            await client.session.call_tool("b", {"n": 1})
+        assert hardening.knows_tool("b")
+        assert not hardening.knows_tool("a")
+
+
+async def test_what_a_handler_changes_no_repetition_sees(make):
+    ran = []
+    hardening = make(clock=FakeClock(autojump=True), tools={"t": ToolConfig(read_only=True)})
+
+    async def list_tools(ctx, params):
+        return ListToolsResult(tools=[Tool(name="t", input_schema={"type": "object"})])
+
+    async def call_tool(ctx, params):
+        ran.append(list(ctx.params["arguments"]["paths"]))
+        ctx.params["arguments"]["paths"].append("/etc/shadow")
+        return CallToolResult(content=[], is_error=True)
+
+    server = Server(
+        "low", on_list_tools=list_tools, on_call_tool=call_tool, lifespan=hardening.lifespan()
+    )
+    async with mcp.Client(harden(server, hardening)) as client:
+        await client.call_tool("t", {"paths": ["/srv/ok"]})
+    assert len(ran) > 1
+    assert ran == [["/srv/ok"]] * len(ran)
+
+
+def test_one_hardening_guards_one_server(make):
+    hardening = make()
+    first = MCPServer("a")
+    harden(first, hardening)
+    with pytest.raises(ConfigError, match="another server"):
+        harden(MCPServer("b"), hardening)
+
+
+async def test_a_completion_is_judged_by_what_the_server_reads(make, sink):
+    rules = (
+        Rule(id="open", effect=Effect.ALLOW, resources=("note://public",)),
+        Rule(id="shut", effect=Effect.DENY, resources=("prompt:secret",)),
+    )
+    server = MCPServer("notes")
+    seen = []
+
+    @server.completion()
+    async def complete(ref, argument, context):
+        seen.append(ref)
+
+    reference = {"type": "ref/prompt", "name": "secret", "uri": "note://public"}
+    params = {"ref": reference, "argument": {"name": "a", "value": "b"}}
+    target = target_of("completion/complete", params)
+    assert (target.kind, target.name) == (CallKind.PROMPT, "secret")
+    async with mcp.Client(harden(server, make(*rules))) as client:
+        with pytest.raises(mcp.MCPError) as caught:
+            await client.complete(
+                mcp_types.PromptReference(type="ref/prompt", name="secret"),
+                {"name": "a", "value": "b"},
+            )
+    assert caught.value.data["code"] == "policy_denied"
+    assert seen == []
+
+
+async def test_no_name_a_caller_sends_carries_a_secret_into_the_record(make, sink):
+    token = generate_token()
+    async with mcp.Client(Notes().server(make()), mode="legacy") as client:
+        for odd in (
+            client.get_prompt(f"p {token}"),
+            client.read_resource(f"file://user:{token}@host/x"),
+            client.read_resource(f"file:///x?token={token}"),
+        ):
+            with contextlib.suppress(mcp.MCPError):
+                await odd
+    assert token not in repr(sink.records)
 
 
 async def test_every_message_leaves_one_record(make, sink):

@@ -161,7 +161,7 @@ def test_what_observing_let_pass_is_counted_apart():
         ({"name": "_unknown"}, {"gen_ai.tool.name": "_unknown"}),
         ({"name": ""}, {"gen_ai.tool.name": "_unknown"}),
         ({"kind": CallKind.PROMPT, "method": "prompts/get", "name": "p"},
-         {"mcp.method.name": "prompts/get", "gen_ai.prompt.name": "p"}),
+         {"mcp.method.name": "prompts/get"}),
         ({"kind": CallKind.RESOURCE, "method": "resources/read", "name": "file:///x"},
          {"mcp.method.name": "resources/read"}),
         ({"kind": CallKind.PROTOCOL, "method": "made/up", "name": ""},

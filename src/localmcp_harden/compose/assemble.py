@@ -66,6 +66,12 @@ def _built_in(
             subject=blocks.rate_limiter,
         ),
         Stage(
+            name="catalog",
+            slot=Slot.VALIDATE,
+            around=stages.catalog(blocks.deadline, enforcing=enforcing),
+            applies=stages.is_unknown,
+        ),
+        Stage(
             name="bounds",
             slot=Slot.VALIDATE,
             check=stages.bounds(blocks.bounds),

@@ -9,7 +9,6 @@ from typing import final
 
 from attrs import evolve
 
-from ..core.errors import ConfigError
 from ..core.model import UNKNOWN_TARGET, Annotations, ToolDeclaration
 from ..protocols.security import ArgumentValidator
 from .config import ToolConfig
@@ -41,21 +40,32 @@ class ToolCatalog:
             name: self._judge(declaration) for name, declaration in self._declared.items()
         }
 
-    def declare(self, tools: Sequence[ToolDeclaration], validator: ArgumentValidator) -> None:
+    def declare(
+        self, tools: Sequence[ToolDeclaration], validator: ArgumentValidator, *, complete: bool
+    ) -> None:
         """Take over declarations; a tool that was declared before is replaced.
 
-        Raises:
-            ConfigError: There would be more than 10,000 tools.
+        The first 10,000 tools are kept; further ones stay unknown.
+
+        Args:
+            tools: The declarations.
+            validator: Takes over the schemas.
+            complete: Whether these are all there are, so that others are forgotten.
         """
-        fresh = [tool for tool in tools if self._declared.get(tool.name) != tool]
-        added = {tool.name for tool in fresh} - self._declared.keys()
-        if len(self._declared) + len(added) > _MAX_TOOLS:
-            raise ConfigError(f"a server may declare at most {_MAX_TOOLS} tools", "tools")
-        if fresh:
-            validator.declare(fresh)
-        for tool in fresh:
+        if complete:
+            listed = {tool.name for tool in tools}
+            for name in self._declared.keys() - listed:
+                del self._declared[name], self._annotations[name]
+        fresh: list[ToolDeclaration] = []
+        for tool in tools:
+            known = self._declared.get(tool.name)
+            if known == tool or (known is None and len(self._declared) >= _MAX_TOOLS):
+                continue
+            fresh.append(tool)
             self._declared[tool.name] = tool
             self._annotations[tool.name] = self._judge(tool)
+        if fresh:
+            validator.declare(fresh)
 
     def redeclare(self, validator: ArgumentValidator) -> None:
         """Tell another validator what is declared."""

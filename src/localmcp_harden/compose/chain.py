@@ -12,7 +12,17 @@ from typing import final
 from ..core.errors import RefusedError
 from ..core.model import ALLOW, Call, Decision, Effect, Outcome, deny
 from ..core.ports import Clock
-from ..protocols.chain import Around, CallNext, CallState, Check, Handler, Probe, Slot, Stage
+from ..protocols.chain import (
+    Around,
+    CallNext,
+    CallState,
+    Check,
+    Declare,
+    Handler,
+    Probe,
+    Slot,
+    Stage,
+)
 from ..protocols.security import AuditTicket
 from .order import check_order
 from .record import Recorder
@@ -68,15 +78,23 @@ class Chain:
     ) -> None:
         check_order(stages)
         self.stages: tuple[Stage, ...] = tuple(stages)
-        self.mode: Mode = mode
+        self.mode: Mode = Mode(mode)
         self._recorder = recorder
         self._monotonic = clock.monotonic
         self._probe = probe
         self._entry = self._compile(custom)
 
-    async def run(self, call: Call, handler: Handler, /, *, credentials: object = None) -> Outcome:
+    async def run(
+        self,
+        call: Call,
+        handler: Handler,
+        /,
+        *,
+        credentials: object = None,
+        declare: Declare | None = None,
+    ) -> Outcome:
         """Take one call through all stages; see `GuardedRunner.run`."""
-        state = CallState(call=call, handler=handler, credentials=credentials)
+        state = CallState(call=call, handler=handler, credentials=credentials, declare=declare)
         started = state.mark = self._monotonic()
         outcome: Outcome | None = None
         ticket: AuditTicket | None = None

@@ -36,6 +36,7 @@ StageName = Literal[
     "correlate",
     "authenticate",
     "rate_limit",
+    "catalog",
     "bounds",
     "schema",
     "canonicalise",
@@ -50,7 +51,7 @@ StageName = Literal[
 STAGES: tuple[StageName, ...] = get_args(StageName)
 """The package's own stages, outermost first."""
 
-_ALWAYS: frozenset[str] = frozenset({"freeze"})
+_ALWAYS: frozenset[str] = frozenset({"catalog", "freeze"})
 
 
 _are_names = deep_iterable(instance_of(str), instance_of(tuple))
@@ -90,8 +91,8 @@ class HardenConfig:
         base_folder: Where relative paths in arguments start (the working folder).
         trust_annotations: Whether a tool's own annotations count. True for a server
             of the host's own; `wrap` sets it to false, since an unknown server may lie.
-        disabled: Stages to leave out, by name, `freeze` excepted. `describe` and `doctor`
-            point at them.
+        disabled: Stages to leave out, by name, `catalog` and `freeze` excepted.
+            `describe` and `doctor` point at them.
         authentication: Who may call.
         roles: What callers are, by role name.
         rate_limit: How often they may call.

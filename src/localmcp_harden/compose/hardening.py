@@ -3,6 +3,7 @@
 It builds and holds; it decides nothing itself.
 """
 
+import weakref
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..core.ports import Clock, Random, Redactor
 from ..mechanisms.chance import SystemRandom
 from ..mechanisms.clock import SystemClock
 from ..observability.readers import CallLogger, CallMeter
-from ..protocols.chain import Handler, Probe, Stage
+from ..protocols.chain import Declare, Handler, Probe, Stage
 from ..protocols.observability import LoggingService, MetricsService
 from ..protocols.resilience import CircuitBreaker, Deadline, Retry
 from ..protocols.security import (
@@ -131,6 +132,7 @@ class Hardening:
         self._catalog = ToolCatalog()
         self._version = 0
         self._users = 0
+        self._server: weakref.ref[object] | None = None
         self._changing: anyio.Lock | None = None
         self._call_prefix = self._random.token(6)
         self._call_count = 0
@@ -215,18 +217,46 @@ class Hardening:
         return self._clock.monotonic()
 
     def run(
-        self, call: Call, handler: Handler, /, *, credentials: object = None
+        self,
+        call: Call,
+        handler: Handler,
+        /,
+        *,
+        credentials: object = None,
+        declare: Declare | None = None,
     ) -> Coroutine[Any, Any, Outcome]:
         """Run a handler under every guard; see `GuardedRunner.run`."""
-        return self._chain.run(call, handler, credentials=credentials)
+        return self._chain.run(call, handler, credentials=credentials, declare=declare)
 
-    def declare_tools(self, tools: Sequence[ToolDeclaration]) -> None:
-        """Take over what the server declares: schemas and annotations of its tools.
+    def attach(self, server: object) -> None:
+        """Say which server is guarded: what it declares of its tools is kept here.
 
         Raises:
-            ConfigError: There are more than 10,000.
+            ConfigError: It is another one than before, whose tools would be taken for
+                this one's. Make a second hardening from the same configuration.
         """
-        self._catalog.declare(tools, self._blocks.validator)
+        guarded = None if self._server is None else self._server()
+        if guarded is not None and guarded is not server:
+            raise ConfigError(
+                "this hardening guards another server already; make one for each server"
+            )
+        self._server = weakref.ref(server)
+
+    def declare_tools(self, tools: Sequence[ToolDeclaration], *, complete: bool = False) -> None:
+        """Take over what the server declares: schemas and annotations of its tools.
+
+        The first 10,000 are kept; a further one stays unknown, and is not repeated,
+        gets no circuit and no name in records.
+
+        Args:
+            tools: The declarations.
+            complete: Whether these are all there are, so that others are forgotten.
+        """
+        self._catalog.declare(tools, self._blocks.validator, complete=complete)
+
+    def annotations_of(self, tool: str) -> Annotations:
+        """Return what is known of a tool, and whose word counts."""
+        return self._catalog.get_annotations(tool)
 
     def knows_tool(self, name: str) -> bool:
         """Return whether a tool of this name was declared."""

@@ -13,6 +13,7 @@ from typing import Any, final
 from ..core.events import CallRecord, EventSink, GuardFailed, OutcomeKind
 from ..core.model import Call, CallKind, Outcome
 from ..core.ports import Clock, Redactor
+from ..mechanisms.digest import short_digest
 from ..protocols.chain import CallState
 from ..protocols.security import AuditEntry, AuditLog, AuditTicket
 
@@ -20,6 +21,20 @@ __all__ = ("Recorder", "audit_facts")
 
 _UNKNOWN = "_unknown"
 _NAME_LIMIT = 200
+_URI_LIMIT = 4096
+_PLAIN_METHODS = frozenset(
+    {
+        "tools/call",
+        "tools/list",
+        "resources/read",
+        "resources/list",
+        "prompts/get",
+        "prompts/list",
+        "server/discover",
+        "initialize",
+        "ping",
+    }
+)
 
 
 @final
@@ -91,10 +106,10 @@ class Recorder:
             kind="intent",
             call_id=call.id,
             data={
-                "method": call.method,
+                "method": self._method(call.method),
                 "name": self._name(call),
                 "principal": list(user.key),
-                "resource": self._text(call.security.resource),
+                "resource": self._resource(call.security.resource),
                 "arguments": self._redactor.redact(call.arguments),
             },
         )
@@ -119,11 +134,11 @@ class Recorder:
             call_id=call.id,
             parent_id=call.parent_id,
             kind=call.kind,
-            method=call.method,
+            method=self._method(call.method),
             name=self._name(call),
             principal=security.user,
-            action=security.action,
-            resource=self._text(security.resource) if security.resource else "",
+            action=self._method(security.action),
+            resource=self._resource(security.resource) if security.resource else "",
             project=security.project,
             session_id=security.session_id,
             ip_address=security.ip_address,
@@ -147,13 +162,21 @@ class Recorder:
             # A name that the server does not declare is the caller's invention: a label
             # made of it would grow without bound.
             return _UNKNOWN
-        if call.kind is CallKind.RESOURCE:
-            return self._text(call.name)
-        return call.name[:_NAME_LIMIT]
+        # A declared tool's name is the server's; every other name is the caller's own text.
+        return call.name if call.kind is CallKind.TOOL else self._text(call.name[:_URI_LIMIT])
+
+    def _resource(self, uri: str) -> str:
+        # In its canonical form the URI of a file is a path, and holds no credentials.
+        return uri if uri.startswith("file:///") and "?" not in uri else self._text(uri)
+
+    def _method(self, method: str) -> str:
+        """Return a method as it is recorded: one of the protocol's is what it seems."""
+        if method in _PLAIN_METHODS:
+            return method
+        return self._text(method[:_NAME_LIMIT])
 
     def _text(self, text: str) -> str:
-        # A file's path holds no credentials; what a caller sent, or another URI, may.
-        return text if not text or text.startswith("file:") else self._redactor.redact_text(text)
+        return self._redactor.redact_text(text) if text else ""
 
 
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -198,6 +221,6 @@ def audit_facts(record: CallRecord) -> Mapping[str, Any]:
         "started_at": record.started_at,
         "duration_s": record.duration_s,
         "ip_address": record.ip_address,
-        "session_id": record.session_id,
+        "session": short_digest(record.session_id) if record.session_id else None,
         "trace_id": record.meta.get("trace_id", ""),
     }

@@ -32,6 +32,7 @@ __all__ = (
     "authenticate_locally",
     "bounds",
     "breaker",
+    "catalog",
     "correlate",
     "deadline",
     "freeze",
@@ -104,6 +105,35 @@ def rate_limit(limiter: RateLimiter) -> Check:
     return lambda state: limit(state.call)
 
 
+def catalog(deadline: Deadline, *, enforcing: bool) -> Around:
+    """Ask the server what it declares of a tool that is not known, or no longer.
+
+    Here and not before: only a caller who is known, and within its rate, may make the
+    server list its tools, and it may not take longer than a call may.
+    """
+
+    async def around(state: CallState, call_next: CallNext) -> Outcome:
+        if state.declare is not None:
+            try:
+                annotations = await deadline.execute(state.declare)
+            except DeadlineExceededError as error:
+                decision = decision_of(error)
+                state.decide("catalog", decision)
+                if enforcing:
+                    return refused(decision)
+                state.observed.append(decision.code)
+            else:
+                state.call = state.call.with_annotations(annotations)
+        return await call_next(state)
+
+    return around
+
+
+def is_unknown(state: CallState) -> bool:
+    """Return whether the server must be asked what it declares."""
+    return state.declare is not None
+
+
 def bounds(block: InputBounds) -> Check:
     """Refuse arguments that are too large."""
     check_bounds = block.check_bounds
@@ -127,6 +157,8 @@ def policy(gate: PolicyGate) -> Check:
         decision = enforce(call) if call.kind is CallKind.PROTOCOL else ALLOW
         if not resources or not decision.allowed:
             return decision
+        if decision.reservation is not None:
+            state.reservations.append(decision.reservation)
         rules = list(decision.rules)
         obligations = list(decision.obligations)
         for resource in resources:
@@ -271,7 +303,7 @@ def is_repeatable(state: CallState) -> bool:
     call = state.call
     if call.kind is CallKind.TOOL:
         return call.annotations.is_repeatable
-    return call.kind is CallKind.RESOURCE or call.kind is CallKind.PROMPT
+    return call.kind is CallKind.RESOURCE
 
 
 def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
@@ -296,6 +328,10 @@ def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
 def has_circuit(state: CallState) -> bool:
     """Return whether a breaker stands before a call's target.
 
-    A name that the server does not declare must not get a circuit of its own.
+    A name that the server does not declare must not get a circuit of its own, and the
+    invented names of prompts must not open one for all prompts.
     """
-    return state.call.kind in _ACTING and state.call.annotations.known
+    call = state.call
+    if call.kind is CallKind.TOOL:
+        return call.annotations.known
+    return call.kind is CallKind.RESOURCE

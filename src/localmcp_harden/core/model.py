@@ -200,6 +200,10 @@ class Call:
         """Return the same call by another caller."""
         return _changed(self, "security", _changed(self.security, "user", user))
 
+    def with_annotations(self, annotations: Annotations) -> "Call":
+        """Return the same call, knowing more of its target."""
+        return _changed(self, "annotations", annotations)
+
     def with_security(self, security: SecurityContext) -> "Call":
         """Return the same call in another security context."""
         return _changed(self, "security", security)

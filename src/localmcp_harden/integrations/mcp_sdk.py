@@ -5,7 +5,10 @@ all transports. The seam is provisional in 2.x, so only this module knows it.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, final
 
 try:
@@ -13,14 +16,23 @@ try:
     from mcp.server.auth.middleware.auth_context import get_access_token
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.shared.exceptions import MCPError
-    from mcp_types import PROTOCOL_VERSION_META_KEY, SERVER_INFO_META_KEY, Implementation
+    from mcp_types import (
+        INVALID_PARAMS,
+        METHOD_NOT_FOUND,
+        PROTOCOL_VERSION_META_KEY,
+        SERVER_INFO_META_KEY,
+        Implementation,
+    )
     from opentelemetry.trace import get_current_span
 except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
     from ..core.errors import MissingExtraError
 
     raise MissingExtraError("mcp", "hardening a server of the official SDK") from _missing
 
+import anyio
+
 from ..compose.hardening import Hardening
+from ..core.errors import StoreError
 from ..core.model import Annotations, Call, CallKind, Decision, Outcome, ToolDeclaration
 from ..protocols.security import Credentials, Transport, VerifiedToken
 from .protocol import (
@@ -42,6 +54,7 @@ ServerT = TypeVar("ServerT", bound="MCPServer[Any] | Server[Any]")
 _LEARN_AGAIN_S = 1.0
 _CATALOG_AGE_S = 60.0
 _MAX_PAGES = 100
+_CANNOT_LIST = frozenset({METHOD_NOT_FOUND, INVALID_PARAMS})
 _CLAIM_LIMIT = 200
 
 
@@ -54,7 +67,11 @@ def harden(server: ServerT, hardening: Hardening) -> ServerT:
     Args:
         server: The server. It is changed, and returned for convenience.
         hardening: The guards.
+
+    Raises:
+        ConfigError: The hardening guards another server already.
     """
+    hardening.attach(server)
     server.middleware.append(_Guard(server, hardening))
     return server
 
@@ -67,17 +84,21 @@ class _Guard:
         self._server = server
         self._hardening = hardening
         self._learned_at = float("-inf")
+        self._learning: anyio.Event | None = None
 
     async def __call__(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
         hardening = self._hardening
         if not hardening.is_open:
-            await hardening.ensure_open()
+            # When the audit log can not be opened, the chain refuses and says so.
+            with suppress(StoreError):
+                await hardening.ensure_open()
         method = ctx.method
         target = target_of(method, ctx.params)
+        declare = None
         if target.kind is CallKind.TOOL and self._is_due(target.name):
-            await self._learn(ctx, call_next)
+            declare = partial(self._learn, target.name, ctx, call_next)
         call = self._call(ctx, target)
         arguments, listed = call.arguments, LISTS.get(method)
 
@@ -85,6 +106,10 @@ class _Guard:
             forward = ctx
             if judged.arguments is not arguments:
                 params = {**(ctx.params or {}), "arguments": dict(judged.arguments)}
+                forward = replace(ctx, params=params)
+            if judged.annotations.is_repeatable and _is_nested(judged.arguments):
+                # A handler may change what it is given; a repetition must not see that.
+                params = {**(forward.params or {}), "arguments": deepcopy(judged.arguments)}
                 forward = replace(ctx, params=params)
             result = await call_next(forward)
             if not isinstance(result, dict):
@@ -94,7 +119,7 @@ class _Guard:
             return Outcome(value=result, is_error=result.get("isError") is True)
 
         credentials = _LOCAL if ctx.request is None else _credentials(ctx.request)
-        outcome = await hardening.run(call, handle, credentials=credentials)
+        outcome = await hardening.run(call, handle, credentials=credentials, declare=declare)
         if outcome.failure is not None:
             raise outcome.failure
         if outcome.refusal is not None:
@@ -135,31 +160,47 @@ class _Guard:
         age = self._hardening.monotonic() - self._learned_at
         return age >= (_CATALOG_AGE_S if self._hardening.knows_tool(name) else _LEARN_AGAIN_S)
 
-    async def _learn(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> None:
-        """Ask the server for its tools."""
-        self._learned_at = self._hardening.monotonic()
+    async def _learn(
+        self, name: str, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> Annotations:
+        """Ask the server for its tools, and return what is then known of one.
+
+        One call asks while the others wait for its answer: none goes on unjudged.
+        """
+        while self._is_due(name):
+            if self._learning is not None:
+                await self._learning.wait()
+                continue
+            self._learning = anyio.Event()
+            try:
+                await self._list_tools(ctx, call_next)
+                self._learned_at = self._hardening.monotonic()
+            finally:
+                self._learning.set()
+                self._learning = None
+        return self._hardening.annotations_of(name)
+
+    async def _list_tools(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> None:
         params: dict[str, Any] = {}
         if ctx.params and "_meta" in ctx.params:
             params["_meta"] = ctx.params["_meta"]
+        found: list[ToolDeclaration] = []
         for _ in range(_MAX_PAGES):
             try:
                 result = await call_next(replace(ctx, method="tools/list", params=params or None))
-            except MCPError:
-                # A server without tools, or one not initialized yet: it will say so itself.
-                return
+            except MCPError as error:
+                if error.code in _CANNOT_LIST:
+                    # A server without tools, or one not initialized: it will say so itself.
+                    return
+                raise
             if not isinstance(result, dict):
-                return
-            self._declare(result.get("tools"))
+                break
+            found.extend(_declarations(result.get("tools")))
             cursor = result.get("nextCursor")
             if not isinstance(cursor, str):
-                return
+                break
             params = {**params, "cursor": cursor}
-
-    def _declare(self, tools: object) -> None:
-        if isinstance(tools, list):
-            self._hardening.declare_tools(
-                [_declaration(tool) for tool in tools if isinstance(tool, dict)]
-            )
+        self._hardening.declare_tools(found, complete=True)
 
     async def _shown(
         self, listed: ListMethod, result: dict[str, Any], call: Call
@@ -169,7 +210,7 @@ class _Guard:
         if not isinstance(items, list):
             return result
         if listed.items == "tools":
-            self._declare(items)
+            self._hardening.declare_tools(_declarations(items))
         names = [item.get(listed.name, "") for item in items if isinstance(item, dict)]
         shown = await self._hardening.permitted(call.security, listed.action, names)
         if len(shown) == len(set(names)):
@@ -232,10 +273,14 @@ def _credentials(request: Any) -> Credentials:
             audience=token.resource,
         )
         return Credentials(transport=Transport.HTTP, token=verified, ip_address=address)
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    presented = request.headers.get("authorization")
+    if presented is None:
+        return Credentials(transport=Transport.HTTP, ip_address=address)
+    scheme, _, bearer = presented.partition(" ")
     return Credentials(
         transport=Transport.HTTP,
-        bearer=bearer.strip() if scheme.lower() == "bearer" else None,
+        # A credential of another scheme is a wrong one, and not none.
+        bearer=bearer.strip() if scheme.lower() == "bearer" else "",
         ip_address=address,
     )
 
@@ -243,6 +288,16 @@ def _credentials(request: Any) -> Credentials:
 _LOCAL = Credentials(transport=Transport.STDIO)
 # Asking an enumeration for its value runs Python, on every call.
 _STDIO, _HTTP = Transport.STDIO.value, Transport.HTTP.value
+
+
+def _declarations(tools: object) -> list[ToolDeclaration]:
+    if not isinstance(tools, list):
+        return []
+    return [_declaration(tool) for tool in tools if isinstance(tool, dict)]
+
+
+def _is_nested(arguments: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, (dict, list)) for value in arguments.values())
 
 
 def _declaration(tool: Mapping[str, Any]) -> ToolDeclaration:

@@ -243,6 +243,7 @@ class _Untrusting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._hardening, name)
 
-    def declare_tools(self, tools: Sequence[ToolDeclaration]) -> None:
+    def declare_tools(self, tools: Sequence[ToolDeclaration], *, complete: bool = False) -> None:
         """See `Hardening.declare_tools`."""
-        self._hardening.declare_tools([evolve(tool, annotations=Annotations()) for tool in tools])
+        plain = [evolve(tool, annotations=Annotations()) for tool in tools]
+        self._hardening.declare_tools(plain, complete=complete)

@@ -4,7 +4,6 @@ Both are plain functions of one event, made for the event loop: they neither wai
 raise, as long as the services they write to keep their word.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import TypeAlias, cast, final
 
@@ -19,6 +18,7 @@ from ..core.events import (
     StoreFailed,
 )
 from ..core.model import CallKind
+from ..mechanisms.digest import short_digest
 from ..protocols.observability import (
     BindableMetrics,
     BoundCounter,
@@ -153,8 +153,7 @@ def _add_place(record: CallRecord, context: SettledContext) -> None:
     if record.user_agent:
         context["claimed"] = {"user_agent": record.user_agent}
     if record.session_id:
-        digest = hashlib.sha256(record.session_id.encode("utf-8", "replace"))
-        context["session"] = digest.hexdigest()[:8]
+        context["session"] = short_digest(record.session_id)
     if record.parent_id:
         context["parent_id"] = record.parent_id
 
@@ -306,8 +305,6 @@ def _duration_labels(record: CallRecord) -> dict[str, str] | None:
     labels = {names.METHOD: method if method in names.KNOWN_METHODS else names.OTHER_METHOD}
     if record.kind is CallKind.TOOL:
         labels[names.TOOL_NAME] = record.name or names.UNKNOWN
-    elif record.kind is CallKind.PROMPT:
-        labels[names.PROMPT_NAME] = record.name or names.UNKNOWN
     if record.outcome is not OutcomeKind.OK:
         labels[names.ERROR_TYPE] = _error_type(record)
     return labels

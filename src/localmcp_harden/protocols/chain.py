@@ -11,13 +11,14 @@ from typing import Any, Protocol, TypeAlias, final
 from attrs import define, field, frozen
 
 from ..core.events import StageDecision
-from ..core.model import Call, Decision, Outcome, Reservation
+from ..core.model import Annotations, Call, Decision, Outcome, Reservation
 
 __all__ = (
     "Around",
     "CallNext",
     "CallState",
     "Check",
+    "Declare",
     "GuardedRunner",
     "Handler",
     "Probe",
@@ -71,6 +72,7 @@ class CallState:
         call: The call.
         handler: What runs innermost.
         credentials: What the transport knows of the caller; the authenticator's input.
+        declare: Asks the server what it declares of the target; None when that is known.
         resources: Every canonical URI the call touches; each one is judged.
         judged: The call as policy saw it; the handler gets no other.
         decisions: What stages decided, where it was more than a bare yes.
@@ -86,6 +88,7 @@ class CallState:
     call: Call
     handler: "Handler"
     credentials: Any = None
+    declare: "Declare | None" = None
     resources: tuple[str, ...] = ()
     judged: Call | None = None
     decisions: list[StageDecision] = field(factory=_decisions)
@@ -111,6 +114,9 @@ class CallState:
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Outcome]]
 """The innermost step: runs the tool and says how it ended. Raises only to be cancelled."""
+
+Declare: TypeAlias = Callable[[], Awaitable[Annotations]]
+"""Asks the server for its declarations, and returns what is then known of the target."""
 
 Check: TypeAlias = Callable[[CallState], Decision | None]
 """A stage that decides without waiting. None and an empty allow mean the same."""
@@ -158,13 +164,23 @@ class Stage:
 class GuardedRunner(Protocol):
     """Runs code of any kind through the chain: a tool, a pipeline stage, an admin action."""
 
-    async def run(self, call: Call, handler: Handler, /, *, credentials: object = None) -> Outcome:
+    async def run(
+        self,
+        call: Call,
+        handler: Handler,
+        /,
+        *,
+        credentials: object = None,
+        declare: Declare | None = None,
+    ) -> Outcome:
         """Run `handler` under every guard.
 
         Args:
             call: What is about to happen.
             handler: What does it.
             credentials: What is known of the caller; see `protocols.security.Credentials`.
+            declare: Asks the server what it declares, when the target is not known. It
+                runs inside the chain, once the caller is known and within its rate.
 
         Returns:
             The outcome; a refusal is an outcome, not an exception.
