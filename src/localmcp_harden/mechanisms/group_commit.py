@@ -101,6 +101,8 @@ class GroupCommitWriter(Generic[T, R]):
         self._max_batch = max_batch
         self._linger_s = linger_s
         self._hurry = threading.Event()
+        # How many places may be taken before nothing is gained by gathering further.
+        self._enough = min(max_batch, max_queued // 2)
         self._retry_wait_s = retry_wait_s
         self._on_failure = on_failure
         self._on_loss = on_loss
@@ -162,7 +164,7 @@ class GroupCommitWriter(Generic[T, R]):
         with self._lock:
             if not self._is_over:
                 self._queue.put((item, waiter))
-                if waiter is not None or self._taken * 2 > self._max_queued:
+                if waiter is not None or self._taken >= self._enough:
                     self._hurry.set()
                 return
         if waiter is not None:
@@ -256,7 +258,7 @@ class GroupCommitWriter(Generic[T, R]):
         stopping = False
         try:
             item = self._queue.get(timeout=timeout_s) if timeout_s else self._first(timeout_s)
-            if timeout_s is None:
+            if timeout_s is None and self._queue.qsize() < self._max_batch:
                 # One wake-up and one transaction for what comes close together: each
                 # costs the event loop more than the entry itself.
                 self._hurry.wait(self._linger_s)

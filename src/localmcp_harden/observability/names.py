@@ -29,7 +29,6 @@ __all__ = (
     "OTHER_METHOD",
     "OUTCOME",
     "OVERFLOW",
-    "PROMPT_NAME",
     "REFUSALS",
     "RETRIES",
     "STORE",
@@ -49,7 +48,6 @@ DURATION_BUCKETS_S: tuple[float, ...] = (
 """The bounds that the conventions set for durations, in seconds."""
 METHOD: str = "mcp.method.name"
 TOOL_NAME: str = "gen_ai.tool.name"
-PROMPT_NAME: str = "gen_ai.prompt.name"
 ERROR_TYPE: str = "error.type"
 TOOL_ERROR: str = "tool_error"
 """The error type of a result that reports an error itself (`isError`)."""
