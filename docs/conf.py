@@ -48,7 +48,7 @@ nitpick_ignore_regex = [
     (
         "py:.*",
         (
-            r"(anyio|attrs?|collections|contextlib|enum|mcp|mcp_types|msgspec|pathlib|starlette"
+            r"(anyio|asyncio|attrs?|collections|contextlib|enum|mcp|mcp_types|msgspec|pathlib|starlette"
             r"|typer|typing|uvicorn)\..*"
         ),
     ),

@@ -381,7 +381,9 @@ class TestReload:
         assert not hardening.config.trust_annotations
 
     async def test_a_refused_reload_has_changed_nothing(self, make):
-        before = HardenConfig(policy=ALL, redaction=RedactionConfig(extra_words=frozenset({"zebra"})))
+        before = HardenConfig(
+            policy=ALL, redaction=RedactionConfig(extra_words=frozenset({"zebra"}))
+        )
         hardening = make(before)
         twice = Rule(id="twice", effect=Effect.ALLOW)
         with pytest.raises(ConfigError):

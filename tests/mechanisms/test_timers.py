@@ -154,7 +154,7 @@ def test_outside_a_task_there_is_no_timer():
     async def main():
         loop = asyncio.get_running_loop()
         loop.call_soon(lambda: seen.append(timers.current()))
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     timers = LoopTimers()
     asyncio.run(main())

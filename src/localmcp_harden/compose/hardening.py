@@ -4,12 +4,10 @@ It builds and holds; it decides nothing itself.
 """
 
 import weakref
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar, final
-
-import anyio
 
 from ..core.errors import ConfigError
 from ..core.events import ConfigurationReloaded, EventSink
@@ -45,6 +43,7 @@ from .describe import Description, describe
 from .loading import LoadedConfig, load_config
 from .record import Recorder
 from .resources import canonical_forms
+from .shared_use import SharedUse
 from .sinks import FanOut
 
 __all__ = ("Hardening",)
@@ -131,9 +130,8 @@ class Hardening:
         self._ports = Ports(clock=self._clock, random=self._random, sink=self._fan_out)
         self._catalog = ToolCatalog()
         self._version = 0
-        self._users = 0
+        self._stores = SharedUse(self._open, self._close)
         self._server: weakref.ref[object] | None = None
-        self._changing: anyio.Lock | None = None
         self._call_prefix = self._random.token(6)
         self._call_count = 0
         loaded = (
@@ -216,7 +214,7 @@ class Hardening:
         """Return the time of this hardening's clock."""
         return self._clock.monotonic()
 
-    def run(
+    async def run(
         self,
         call: Call,
         handler: Handler,
@@ -224,9 +222,9 @@ class Hardening:
         *,
         credentials: object = None,
         declare: Declare | None = None,
-    ) -> Coroutine[Any, Any, Outcome]:
+    ) -> Outcome:
         """Run a handler under every guard; see `GuardedRunner.run`."""
-        return self._chain.run(call, handler, credentials=credentials, declare=declare)
+        return await self._chain.run(call, handler, credentials=credentials, declare=declare)
 
     def attach(self, server: object) -> None:
         """Say which server is guarded: what it declares of its tools is kept here.
@@ -245,8 +243,7 @@ class Hardening:
     def declare_tools(self, tools: Sequence[ToolDeclaration], *, complete: bool = False) -> None:
         """Take over what the server declares: schemas and annotations of its tools.
 
-        The first 10,000 are kept; a further one stays unknown, and is not repeated,
-        gets no circuit and no name in records.
+        The first 10,000 are kept; a further one stays unknown.
 
         Args:
             tools: The declarations.
@@ -338,32 +335,17 @@ class Hardening:
         Raises:
             StoreError: The audit log can not be opened.
         """
-        if self._changing is None:
-            # Made here and not in the constructor: it belongs to the loop that runs now.
-            self._changing = anyio.Lock()
-        async with self._changing:
-            if self._users == 0:
-                await self._blocks.audit.__aenter__()
-            self._users += 1
+        await self._stores.join()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Close the stores when nobody uses them any more."""
-        lock = self._changing or anyio.Lock()
-        # Shielded: a cancelled server must not lose what its audit log has queued.
-        with anyio.CancelScope(shield=True):
-            async with lock:
-                self._users -= 1
-                if self._users == 0:
-                    await self._blocks.audit.__aexit__(None, None, None)
-                    self._flush_logs()
-        if self._users == 0 and not lock.statistics().tasks_waiting:
-            self._changing = None
+        await self._stores.leave()
 
     @property
     def is_open(self) -> bool:
         """Whether the stores are open."""
-        return self._users > 0
+        return self._stores.is_open
 
     async def ensure_open(self) -> None:
         """Open the stores unless they are: for a host that does not use the lifespan.
@@ -373,14 +355,12 @@ class Hardening:
         Raises:
             StoreError: The audit log can not be opened.
         """
-        if self._users == 0:
-            await self.__aenter__()
+        if not self._stores.is_open:
+            await self._stores.join()
 
     async def aclose(self) -> None:
         """Close the stores, whoever opened them."""
-        if self._users:
-            self._users = 1
-            await self.__aexit__()
+        await self._stores.leave(everybody=True)
 
     def _use(self, loaded: LoadedConfig, blocks: Blocks) -> None:
         """Put settings and blocks in force: everything is made first, then swapped."""
@@ -407,7 +387,11 @@ class Hardening:
         self._fan_out.subscribe(CallLogger(blocks.logs), CallMeter(blocks.metrics), *self._sinks)
         self._version += 1
 
-    def _flush_logs(self) -> None:
+    async def _open(self) -> None:
+        await self._blocks.audit.__aenter__()
+
+    async def _close(self) -> None:
+        await self._blocks.audit.__aexit__(None, None, None)
         close = getattr(self._blocks.logs, "close", None)
         if callable(close):
             close()

@@ -1,0 +1,55 @@
+"""Opens something with its first user and closes it with its last."""
+
+from collections.abc import Awaitable, Callable
+from typing import final
+
+import anyio
+
+__all__ = ("SharedUse",)
+
+
+@final
+class SharedUse:
+    """Counts users; opening and closing never overlap.
+
+    Args:
+        start: Opens it.
+        end: Closes it.
+    """
+
+    def __init__(
+        self, start: Callable[[], Awaitable[object]], end: Callable[[], Awaitable[object]]
+    ) -> None:
+        self._start = start
+        self._end = end
+        self._users = 0
+        self._changing: anyio.Lock | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody uses it."""
+        return self._users > 0
+
+    async def join(self) -> None:
+        """Begin to use it; what `start` raises is raised, and nothing has begun then."""
+        if self._changing is None:
+            # Made here and not in the constructor: it belongs to the loop that runs now.
+            self._changing = anyio.Lock()
+        async with self._changing:
+            if self._users == 0:
+                await self._start()
+            self._users += 1
+
+    async def leave(self, *, everybody: bool = False) -> None:
+        """Stop using it, or let everybody stop; without a user it does nothing."""
+        lock = self._changing
+        if lock is None or self._users == 0:
+            return
+        # Shielded: a cancelled server must not lose what its audit log has queued.
+        with anyio.CancelScope(shield=True):
+            async with lock:
+                self._users = 0 if everybody else self._users - 1
+                if self._users == 0:
+                    await self._end()
+        if self._users == 0 and not lock.statistics().tasks_waiting:
+            self._changing = None
