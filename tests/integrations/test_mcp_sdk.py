@@ -458,7 +458,7 @@ async def test_no_name_a_caller_sends_carries_a_secret_into_the_record(make, sin
     async with mcp.Client(Notes().server(make()), mode="legacy") as client:
         for odd in (
             client.get_prompt(f"p {token}"),
-            client.read_resource(f"file://user:{token}@host/x"),
+            client.read_resource(f"file://user:{token}@host/x"),  # pragma: allowlist secret
             client.read_resource(f"file:///x?token={token}"),
         ):
             with contextlib.suppress(mcp.MCPError):

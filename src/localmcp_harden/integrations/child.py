@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePath
-from subprocess import PIPE
+from subprocess import PIPE  # nosec B404 - a constant; anyio starts the child
 from typing import final
 
 import anyio

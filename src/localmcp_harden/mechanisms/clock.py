@@ -17,12 +17,18 @@ __all__ = ("SystemClock",)
 class SystemClock:
     """Time as the machine tells it."""
 
-    # The functions themselves: a call reads the time some twenty times.
-    monotonic = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
-
     def __init__(self) -> None:
         self._timers = LoopTimers()
+
+    @staticmethod
+    def monotonic() -> float:
+        """Return the system's monotonic time."""
+        return time.monotonic()
+
+    @staticmethod
+    def wall() -> float:
+        """Return seconds since the Unix epoch."""
+        return time.time()
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait for `seconds`."""

@@ -35,7 +35,7 @@ class CutScope:
         self._seconds = seconds
         self.scope: anyio.CancelScope | None = None
         """The scope while the body runs, None before and after."""
-        self.cancelled_caught = False
+        self.cancelled_caught: bool = False
         """Whether the scope caught the cancellation that it caused itself."""
 
     def __enter__(self) -> Self:
@@ -75,7 +75,7 @@ class LoopTimer:
     __slots__ = ("_dead", "_due", "_handle", "_heap", "_made", "loop", "make_scope")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         # anyio looks for its backend at each scope; on one loop that does not change.
         self.make_scope: type[anyio.CancelScope] = type(anyio.CancelScope())
         self._heap: list[tuple[float, int, CutScope]] = []

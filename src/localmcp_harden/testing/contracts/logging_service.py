@@ -129,9 +129,9 @@ async def hostile_values_harm_nobody(make: MakeLoggingService) -> None:
 async def secrets_stay_out(make: MakeLoggingService) -> None:
     """What stands under a telling key is not written, at any depth, nor a bearer token in text."""
     logs, lines = make(config=LoggingConfig(), clock=FakeClock())
-    context = {"password": "hunter2x", "nested": [{"api_key": "hunter2x"}]}
+    context = {"password": "hunter2x", "nested": [{"api_key": "hunter2x"}]}  # nosec B105 - a made-up secret
     logs.log(LogLevel.INFO, "sent Authorization: Bearer hunter2xhunter2x", context)
-    logs.log(LogLevel.INFO, "flat", {"password": "hunter2x", "q": "token=hunter2x"})
+    logs.log(LogLevel.INFO, "flat", {"password": "hunter2x", "q": "token=hunter2x"})  # nosec B105 - a made-up secret
     expect(b"hunter2x" not in b"".join(lines()), "a secret was written")
 
 
