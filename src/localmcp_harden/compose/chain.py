@@ -27,7 +27,7 @@ from ..protocols.security import AuditTicket
 from .order import check_order
 from .record import Recorder
 
-__all__ = ("Chain", "Mode", "decision_of", "refused")
+__all__ = ("Chain", "Mode", "decision_of", "refuse_unless_observing", "refused")
 
 
 class Mode(StrEnum):
@@ -47,6 +47,18 @@ def decision_of(error: RefusedError) -> Decision:
 def refused(decision: Decision) -> Outcome:
     """Return the outcome of a refused call."""
     return Outcome(refusal=decision)
+
+
+def refuse_unless_observing(
+    state: CallState, stage: str, error: RefusedError, *, enforcing: bool
+) -> Outcome | None:
+    """Set a stage's refusal down; return its outcome, or None where it is only observed."""
+    decision = decision_of(error)
+    state.decide(stage, decision)
+    if enforcing:
+        return refused(decision)
+    state.observed.append(decision.code)
+    return None
 
 
 @final

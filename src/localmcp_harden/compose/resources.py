@@ -18,7 +18,7 @@ from ..core.model import Call, CallKind, Outcome
 from ..mechanisms.paths import canonical_path, canonical_uri, path_of
 from ..mechanisms.shape import shape_of
 from ..protocols.chain import Around, CallNext, CallState
-from .chain import decision_of, refused
+from .chain import refuse_unless_observing
 from .config import ToolConfig
 
 __all__ = ("SUBSCRIBED", "canonical_forms", "canonicalise", "may_touch")
@@ -59,11 +59,9 @@ def canonicalise(tools: Mapping[str, ToolConfig], base: str, *, enforcing: bool)
             # Resolving a path asks the file system, which may be slow or far away.
             touched = await anyio.to_thread.run_sync(work) if needs_disk else work()
         except InvalidResourceError as error:
-            decision = decision_of(error)
-            state.decide("canonicalise", decision)
-            if enforcing:
-                return refused(decision)
-            state.observed.append(decision.code)
+            refusal = refuse_unless_observing(state, "canonicalise", error, enforcing=enforcing)
+            if refusal is not None:
+                return refusal
             return await call_next(state)
         state.call, state.resources = touched.call, touched.resources
         return await call_next(state)

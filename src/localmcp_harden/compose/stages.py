@@ -24,7 +24,7 @@ from ..protocols.security import (
     PolicyGate,
     RateLimiter,
 )
-from .chain import decision_of, refused
+from .chain import decision_of, refuse_unless_observing, refused
 
 __all__ = (
     "audit_before_acting",
@@ -87,11 +87,9 @@ def authenticate(authenticator: Authenticator, *, enforcing: bool) -> Around:
         try:
             user = await authenticator.authenticate(state.credentials or _IN_PROCESS)
         except RefusedError as error:
-            decision = decision_of(error)
-            state.decide("authenticate", decision)
-            if enforcing:
-                return refused(decision)
-            state.observed.append(decision.code)
+            refusal = refuse_unless_observing(state, "authenticate", error, enforcing=enforcing)
+            if refusal is not None:
+                return refusal
         else:
             state.call = state.call.with_user(user)
         return await call_next(state)
@@ -117,11 +115,9 @@ def catalog(deadline: Deadline, *, enforcing: bool) -> Around:
             try:
                 annotations = await deadline.execute(state.declare)
             except DeadlineExceededError as error:
-                decision = decision_of(error)
-                state.decide("catalog", decision)
-                if enforcing:
-                    return refused(decision)
-                state.observed.append(decision.code)
+                refusal = refuse_unless_observing(state, "catalog", error, enforcing=enforcing)
+                if refusal is not None:
+                    return refusal
             else:
                 state.call = state.call.with_annotations(annotations)
         return await call_next(state)
@@ -244,11 +240,9 @@ def audit_before_acting(
             try:
                 await audit.append(intent(state.call))
             except RefusedError as error:
-                decision = decision_of(error)
-                state.decide("audit", decision)
-                if enforcing:
-                    return refused(decision)
-                state.observed.append(decision.code)
+                refusal = refuse_unless_observing(state, "audit", error, enforcing=enforcing)
+                if refusal is not None:
+                    return refusal
         return await call_next(state)
 
     return around
@@ -315,11 +309,9 @@ def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
         try:
             return await circuit.execute(partial(call_next, state))
         except CircuitOpenError as error:
-            decision = decision_of(error)
-            state.decide("breaker", decision)
-            if enforcing:
-                return refused(decision)
-            state.observed.append(decision.code)
+            refusal = refuse_unless_observing(state, "breaker", error, enforcing=enforcing)
+            if refusal is not None:
+                return refusal
             return await call_next(state)
 
     return around
