@@ -330,7 +330,7 @@ class Hardening:
         return lifespan
 
     async def __aenter__(self) -> Self:
-        """Open the stores; counted, so that several servers may share one hardening.
+        """Open the stores; counted, since a server enters its lifespan for every connection.
 
         Raises:
             StoreError: The audit log can not be opened.

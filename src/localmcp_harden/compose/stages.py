@@ -301,7 +301,7 @@ def is_repeatable(state: CallState) -> bool:
 
 
 def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
-    """Leave a failing target in peace: one circuit for each tool, one for each other method."""
+    """Leave a failing target in peace: one circuit for each tool, one for resources."""
 
     async def around(state: CallState, call_next: CallNext) -> Outcome:
         call = state.call
