@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from localmcp_harden.integrations.upstream import UpstreamConfig
+from localmcp_harden.integrations.proxy import UpstreamConfig
 
 UPSTREAMS = Path(__file__).parent / "upstreams"
 

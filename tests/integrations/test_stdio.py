@@ -15,11 +15,11 @@ import pytest
 from mcp.server import MCPServer
 
 from localmcp_harden.core.errors import ConfigError, UpstreamError
-from localmcp_harden.integrations.framing import LineSplitter
 from localmcp_harden.integrations.http_server import serve_http
+from localmcp_harden.integrations.proxy import StdioUpstream, UpstreamConfig
 from localmcp_harden.integrations.stdio import serve_stdio
-from localmcp_harden.integrations.upstream import StdioUpstream, UpstreamConfig
-from localmcp_harden.integrations.wire import FdReader, FdWriter
+from localmcp_harden.integrations.wire.framing import LineSplitter
+from localmcp_harden.integrations.wire.streams import FdReader, FdWriter
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

@@ -11,8 +11,7 @@ from mcp.shared.exceptions import MCPError
 
 from localmcp_harden import Effect, HardenConfig, Hardening, Rule, ToolConfig
 from localmcp_harden.integrations.http_server import serve_http
-from localmcp_harden.integrations.proxy import UpstreamConfig, wrap
-from localmcp_harden.integrations.upstream import StdioUpstream
+from localmcp_harden.integrations.proxy import StdioUpstream, UpstreamConfig, wrap
 from localmcp_harden.security.access.identity import AuthenticationConfig
 from localmcp_harden.security.policy.gate import PolicyConfig
 

@@ -22,7 +22,7 @@ except ImportError as _missing:  # pragma: no cover - needs an environment witho
     raise MissingExtraError("mcp", "serving over HTTP") from _missing
 
 from ..core.errors import ConfigError, MissingExtraError
-from .groups import plain_errors
+from ..mechanisms.exception_groups import plain_errors
 from .shutdown import end_on_signal
 
 __all__ = ("serve_http",)

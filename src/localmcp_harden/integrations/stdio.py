@@ -35,12 +35,12 @@ except ImportError as _missing:  # pragma: no cover - needs an environment witho
     raise MissingExtraError("mcp", "serving over standard input and output") from _missing
 
 from ..core.errors import ConfigError, InputTooLargeError
+from ..mechanisms.exception_groups import plain_errors
 from ..mechanisms.json_bounds import check_json_text
-from .envelope import MessageId, OpenRequests, read_envelope
-from .framing import HEAD_BYTES, TAIL_BYTES, Line, LineSplitter
-from .groups import plain_errors
 from .shutdown import end_on_signal
-from .wire import FdReader, FdWriter, claimed_standard_streams
+from .wire.envelope import MessageId, OpenRequests, read_envelope
+from .wire.framing import HEAD_BYTES, TAIL_BYTES, Line, LineSplitter
+from .wire.streams import FdReader, FdWriter, claimed_standard_streams
 
 __all__ = ("HasFileno", "serve_stdio")
 

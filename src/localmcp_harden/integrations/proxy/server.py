@@ -30,20 +30,20 @@ try:
     )
     from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
-    from ..core.errors import MissingExtraError
+    from ...core.errors import MissingExtraError
 
     raise MissingExtraError("mcp", "wrapping a server") from _missing
 
 from attrs import evolve
 
-from ..compose.hardening import Hardening
-from ..core.errors import UpstreamError
-from ..core.model import Annotations, ToolDeclaration
-from ..protocols.observability import LogLevel
-from .groups import plain_errors
+from ...compose.hardening import Hardening
+from ...core.errors import UpstreamError
+from ...core.model import Annotations, ToolDeclaration
+from ...mechanisms.exception_groups import plain_errors
+from ...protocols.observability import LogLevel
+from ..mcp_sdk import harden
 from .link import About, UpstreamLink
-from .mcp_sdk import harden
-from .upstream import UPSTREAM_ERROR_CODE, UpstreamConfig
+from .stdio_upstream import UPSTREAM_ERROR_CODE, UpstreamConfig
 
 __all__ = ("UPSTREAM_ERROR_CODE", "UpstreamConfig", "UpstreamUnavailableError", "wrap")
 

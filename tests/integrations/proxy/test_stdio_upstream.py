@@ -12,7 +12,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import CONNECTION_CLOSED, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from localmcp_harden.core.errors import UpstreamError
-from localmcp_harden.integrations.upstream import (
+from localmcp_harden.integrations.proxy import (
     UPSTREAM_ERROR_CODE,
     StdioUpstream,
     UpstreamConfig,

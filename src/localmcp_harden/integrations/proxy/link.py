@@ -29,17 +29,17 @@ try:
     from mcp_types.version import MODERN_PROTOCOL_VERSIONS
     from pydantic import ValidationError
 except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
-    from ..core.errors import MissingExtraError
+    from ...core.errors import MissingExtraError
 
     raise MissingExtraError("mcp", "wrapping a server") from _missing
 
-from .. import __version__
-from ..core.errors import UpstreamError
-from ..core.ports import Redactor
-from ..protocols.observability import LogLevel
+from ... import __version__
+from ...core.errors import UpstreamError
+from ...core.ports import Redactor
+from ...mechanisms.exception_groups import leaves
+from ...protocols.observability import LogLevel
 from .child_log import UpstreamLog
-from .groups import leaves
-from .upstream import StdioUpstream, UpstreamConfig
+from .stdio_upstream import StdioUpstream, UpstreamConfig
 
 __all__ = ("About", "UpstreamLink")
 

@@ -17,7 +17,7 @@ from anyio.abc import AsyncResource, Process
 from attrs import field, frozen
 from attrs.validators import and_, deep_iterable, deep_mapping, ge, gt, in_, instance_of, le
 
-from ..core.errors import UpstreamError
+from ...core.errors import UpstreamError
 
 __all__ = (
     "INHERITED_ENV",

@@ -28,20 +28,20 @@ try:
         jsonrpc_message_adapter,
     )
 except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
-    from ..core.errors import MissingExtraError
+    from ...core.errors import MissingExtraError
 
     raise MissingExtraError("mcp", "wrapping a server") from _missing
 
-from ..core.errors import InputTooLargeError, UpstreamError
-from ..core.ports import Redactor
-from ..mechanisms.json_bounds import check_json_text
-from ..mechanisms.redact import KeyRedactor
-from ..protocols.observability import LogLevel
+from ...core.errors import InputTooLargeError, UpstreamError
+from ...core.ports import Redactor
+from ...mechanisms.exception_groups import leaves
+from ...mechanisms.json_bounds import check_json_text
+from ...mechanisms.redact import KeyRedactor
+from ...protocols.observability import LogLevel
+from ..wire.envelope import OpenRequests, read_envelope
+from ..wire.framing import HEAD_BYTES, TAIL_BYTES, LineSplitter
 from .child import UpstreamConfig, exit_text, start_child, stop_child, wait_for_exit
 from .child_log import ChildLog, UpstreamLog, ignore
-from .envelope import OpenRequests, read_envelope
-from .framing import HEAD_BYTES, TAIL_BYTES, LineSplitter
-from .groups import leaves
 
 __all__ = ("UPSTREAM_ERROR_CODE", "StdioUpstream", "UpstreamConfig", "UpstreamLog")
 

@@ -17,7 +17,7 @@ from typing import final
 import anyio
 import anyio.lowlevel
 
-from ..core.errors import ConfigError
+from ...core.errors import ConfigError
 
 __all__ = ("FdReader", "FdWriter", "claimed_standard_streams")
 

@@ -6,10 +6,10 @@ from typing import TypeAlias, final
 
 import anyio
 
-from ..core.ports import Redactor
-from ..mechanisms.gcra import GcraTable
-from ..protocols.observability import LogLevel
-from .framing import LineSplitter
+from ...core.ports import Redactor
+from ...mechanisms.gcra import GcraTable
+from ...protocols.observability import LogLevel
+from ..wire.framing import LineSplitter
 
 __all__ = ("ChildLog", "UpstreamLog", "ignore")
 

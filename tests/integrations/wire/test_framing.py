@@ -5,8 +5,8 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from localmcp_harden.integrations.envelope import OpenRequests, read_envelope
-from localmcp_harden.integrations.framing import HEAD_BYTES, TAIL_BYTES, Line, LineSplitter
+from localmcp_harden.integrations.wire.envelope import OpenRequests, read_envelope
+from localmcp_harden.integrations.wire.framing import HEAD_BYTES, TAIL_BYTES, Line, LineSplitter
 
 TEXT = st.binary(max_size=200).map(lambda data: data.replace(b"x", b"\n"))
 IDS = st.integers(-(10**18), 10**18) | st.text(max_size=20)

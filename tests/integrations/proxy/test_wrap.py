@@ -22,8 +22,7 @@ from localmcp_harden import Effect, HardenConfig, Hardening, Rule, ToolConfig
 from localmcp_harden.core.errors import UpstreamError
 from localmcp_harden.core.events import CallRecord, OutcomeKind
 from localmcp_harden.integrations.http_server import serve_http
-from localmcp_harden.integrations.proxy import UPSTREAM_ERROR_CODE, wrap
-from localmcp_harden.integrations.upstream import UpstreamConfig
+from localmcp_harden.integrations.proxy import UPSTREAM_ERROR_CODE, UpstreamConfig, wrap
 from localmcp_harden.protocols.resilience import BreakerConfig
 from localmcp_harden.resilience.retry import RetryConfig
 from localmcp_harden.security.access.identity import AuthenticationConfig

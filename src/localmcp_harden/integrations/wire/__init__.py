@@ -1,0 +1,1 @@
+"""Lines, streams and envelopes: the wire of JSON-RPC before anything is parsed."""
