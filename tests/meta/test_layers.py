@@ -45,7 +45,7 @@ def test_imports_go_down_only(tmp_path):
         (
             "security/access/limits.py",
             "import mcp",
-            "Only integrations and the command line know the MCP SDK",
+            "Only integrations and the command line know the server libraries",
         ),
     ],
 )
