@@ -245,6 +245,23 @@ async def test_an_around_that_does_not_apply_is_passed_by_and_costs_no_time(appl
     }  # fmt: skip
 
 
+async def test_what_an_around_does_before_a_check_further_in_is_its_own_time():
+    async def around(state, call_next):
+        world.clock.advance(3.0)
+        return await call_next(state)
+
+    def quick(state):
+        world.clock.advance(0.5)
+
+    world = World(
+        Stage(name="slow", slot=Slot.CORRELATE, around=around),
+        Stage(name="quick", slot=Slot.AUTHENTICATE, check=quick),
+    )
+    await world.run()
+
+    assert world.record.timings == {"record": 0.0, "slow": 3.0, "quick": 0.5, "handler": 2.0}
+
+
 async def test_an_applies_that_raises_refuses():
     def applies(state):
         raise KeyError
