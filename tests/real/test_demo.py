@@ -1,5 +1,6 @@
 """The demo against the real git server: it passes, and it notices what goes otherwise."""
 
+import io
 import json
 import os
 import signal
@@ -12,11 +13,13 @@ from string import Template
 
 import pytest
 from attrs import evolve
+from rich.console import Console
 from typer.testing import CliRunner
 
 from localmcp_harden.cli.app import app
 from localmcp_harden.cli.demo import command, scenery as scenery_module
 from localmcp_harden.cli.demo.configurations import GIT_CONFIGURATION
+from localmcp_harden.cli.demo.live import Live
 from localmcp_harden.cli.demo.run import perform
 from localmcp_harden.cli.demo.scenery import build_scenery
 from localmcp_harden.cli.demo.script import STORY
@@ -55,6 +58,15 @@ def processes_of(folder):
     return found
 
 
+@pytest.fixture
+def file_server(node_server, monkeypatch):
+    """Put the file server, which is written for Node.js, on the path."""
+    node, script = node_server("server-filesystem")
+    folders = [Path(script).parents[3] / ".bin", Path(node).parent, os.environ["PATH"]]
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
+
+
+@pytest.mark.usefixtures("file_server")
 def test_everything_goes_as_the_story_says(tmp_path):
     process = start(tmp_path, "--json", "--report", "out")
     out, show = process.communicate(timeout=58)
@@ -72,6 +84,18 @@ def test_everything_goes_as_the_story_says(tmp_path):
         assert verify_folder(tmp_path / "out" / "audit" / head["server"], expected_heads=[kept]).ok
     assert list((tmp_path / "scratch").iterdir()) == []
     assert processes_of(tmp_path / "scratch") == []
+
+
+def test_the_act_of_a_server_that_is_not_here_is_left_out_and_named(tmp_path):
+    story = [step for step in STORY if step.id in {"files-list", "git-status", "reader-reads"}]
+    with build_scenery() as scenery:
+        alone = evolve(scenery, file_server=None)
+        performance = perform(story, alone, lambda _: None)
+    console = Console(file=io.StringIO(), width=200)
+    Live(console).begin("scratch", alone.servers)
+
+    assert [result.step.id for result in performance.results] == ["git-status", "reader-reads"]
+    assert "server-filesystem" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)

@@ -127,7 +127,7 @@ def test_hooks_and_settings_of_the_user_do_nothing(fake_server, monkeypatch, tmp
 @needs_git
 def test_the_configurations_are_valid_and_private(fake_server):
     with build_scenery() as scenery:
-        for server in ("git", "notes"):
+        for server in ("git", "files", "notes"):
             file = scenery.configuration(server)
             config = load_config(file, environ={}).config
             assert config.audit.folder == scenery.audit(server)
@@ -135,6 +135,21 @@ def test_the_configurations_are_valid_and_private(fake_server):
             assert file.stat().st_mode & 0o077 == 0
             text = file.read_text()
             assert not [secret for secret in scenery.secrets() if secret in text]
+
+
+@needs_git
+def test_without_the_file_server_nothing_is_made_for_it(monkeypatch):
+    find = find_program
+
+    def without(name):
+        if name == "mcp-server-filesystem":
+            raise MissingComponentError(name)
+        return Path("/bin/sh") if "mcp" in name else find(name)
+
+    monkeypatch.setattr(module, "find_program", without)
+    with build_scenery() as scenery:
+        assert scenery.servers == ("git", "notes")
+        assert not scenery.configuration("files").exists()
 
 
 @needs_git

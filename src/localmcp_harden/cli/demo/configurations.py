@@ -1,10 +1,10 @@
-"""The configurations of the demo's two servers, as an operator would write them."""
+"""The configurations of the demo's servers, as an operator would write them."""
 
 import json
 from pathlib import Path
 from string import Template
 
-__all__ = ("GIT_CONFIGURATION", "NOTES_CONFIGURATION", "quoted")
+__all__ = ("FILES_CONFIGURATION", "GIT_CONFIGURATION", "NOTES_CONFIGURATION", "quoted")
 
 
 def quoted(path: Path) -> str:
@@ -64,6 +64,46 @@ reason = "this server is for reading; ask a person to change the repository"
 """
 )
 """For the git server behind `wrap`."""
+
+FILES_CONFIGURATION: Template = Template(
+    """\
+# Guards for @modelcontextprotocol/server-filesystem. The server itself may open all of
+# the scratch folder; what an editor may do with it is less, and is said here.
+version = 1
+project = "demo"
+
+[authentication]
+local_client = "editor"
+
+[audit]
+folder = $audit
+before_acting = "writes"
+
+[logging]
+file = $records
+linger_s = 0.0
+
+[tools]
+read_text_file = { paths = ["path"], read_only = true }
+write_file = { paths = ["path"] }
+move_file = { paths = ["source", "destination"] }
+
+[[policy.rules]]
+id = "read-and-write-the-project"
+effect = "allow"
+actions = ["tools/call"]
+tools = ["read_text_file", "write_file"]
+roles = ["local"]
+resources = [$project]
+
+[[policy.rules]]
+id = "git-keeps-its-own-files"
+effect = "deny"
+actions = ["tools/call"]
+resources = [$dotgit]
+"""
+)
+"""For the file server behind `wrap`."""
 
 NOTES_CONFIGURATION: Template = Template(
     """\

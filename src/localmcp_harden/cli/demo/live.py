@@ -1,5 +1,6 @@
 """Shows the play as it goes, a line a call, and what came of it in the end."""
 
+from collections.abc import Collection
 from typing import final
 
 from ..terminal import Console, Table, Text
@@ -11,6 +12,7 @@ __all__ = ("Live",)
 
 _STYLES = {Verdict.ALLOWED: "green", Verdict.REFUSED: "yellow", Verdict.FAILED: "magenta"}
 _CALL_CHARS = 58
+_FOR_FILES = "for it: npm install -g @modelcontextprotocol/server-filesystem"
 
 
 @final
@@ -26,9 +28,11 @@ class Live:
         self._act: Act | None = None
         self._narrow = console.width < 120  # noqa: PLR2004 - the width of a whole line
 
-    def begin(self, scratch: str) -> None:
-        """Say where it plays."""
+    def begin(self, scratch: str, servers: Collection[str]) -> None:
+        """Say where it plays, and what is left out."""
         self._line(Text(f"scratch folder {scratch}; nothing leaves this machine", style="dim"))
+        if "files" not in servers:
+            self._line(Text(f"left out: {Act.FILES.value}; {_FOR_FILES}", style="dim"))
 
     def __call__(self, result: StepResult) -> None:
         """Show a step: its title, its calls, what else the server told."""

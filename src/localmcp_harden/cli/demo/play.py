@@ -1,5 +1,6 @@
 """Plays a story: every step by real clients against real servers, each one judged."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,8 @@ _SHORT = {
     "repository": "workspace/project",
     "private": "private",
     "link": "workspace/shortcut",
+    "plan": "workspace/project/docs/plan.md",
+    "salaries": "private/salaries.txt",
     "oversized": "xxxx\u2026 (200,000)",
     "password": _HIDDEN,
 }
@@ -74,17 +77,37 @@ async def play(
 def _commands(scenery: Scenery) -> Mapping[Caller, StdioServerParameters]:
     environment = git_environment(scenery.root)
     handed_on = [part for name in environment for part in ("--env", f"{name}={environment[name]}")]
-    wrap = ["-m", "localmcp_harden", "wrap", "--config", str(scenery.configuration("git"))]
-    return {
+    wrap = ["-m", "localmcp_harden", "wrap"]
+
+    def configuration(server: str) -> str:
+        return str(scenery.configuration(server))
+
+    commands = {
         Caller.BARE: StdioServerParameters(
             command=str(scenery.git_server), env=environment, cwd=scenery.root
         ),
         Caller.AGENT: StdioServerParameters(
             command=sys.executable,
-            args=[*wrap, *handed_on, "--", str(scenery.git_server)],
+            args=[
+                *wrap,
+                "--config",
+                configuration("git"),
+                *handed_on,
+                "--",
+                str(scenery.git_server),
+            ],
             cwd=scenery.root,
         ),
     }
+    if scenery.file_server is not None:
+        server = [str(scenery.file_server), str(scenery.root)]
+        commands[Caller.EDITOR] = StdioServerParameters(
+            command=sys.executable,
+            args=[*wrap, "--config", configuration("files"), "--", *server],
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            cwd=scenery.root,
+        )
+    return commands
 
 
 @final
@@ -96,7 +119,7 @@ class _Stage:
         self._actors = actors
         self._archive = archive
         self._records = {
-            server: RecordReader(scenery.records(server)) for server in ("git", "notes")
+            server: RecordReader(scenery.records(server)) for server in scenery.servers
         }
         self._told_wait_s: dict[Caller, float] = {}
 

@@ -19,7 +19,6 @@ from .story import Verdict
 
 __all__ = ("Check", "Head", "Proof", "gather_proof")
 
-_SERVERS = ("git", "notes")
 _OUTCOMES = {Verdict.ALLOWED: "ok", Verdict.REFUSED: "refused", Verdict.FAILED: "error"}
 
 
@@ -79,8 +78,8 @@ def gather_proof(results: Sequence[StepResult], scenery: Scenery, archive: Archi
         archive: What stood behind one of the tools.
     """
     heads = tuple(_heads(scenery))
-    checks = [_verifies(server, scenery) for server in _SERVERS]
-    checks += [_agrees(server, results, scenery) for server in _SERVERS]
+    checks = [_verifies(server, scenery) for server in scenery.servers]
+    checks += [_agrees(server, results, scenery) for server in scenery.servers]
     checks += [
         _detects_edit(scenery),
         _detects_cut(scenery, heads),
@@ -92,7 +91,7 @@ def gather_proof(results: Sequence[StepResult], scenery: Scenery, archive: Archi
 
 
 def _heads(scenery: Scenery) -> Iterator[Head]:
-    for server in _SERVERS:
+    for server in scenery.servers:
         for writer in verify_folder(scenery.audit(server)).writers:
             if writer.head is not None:
                 yield Head(

@@ -19,7 +19,7 @@ __all__ = ("prepare_folder", "render_page", "write_report")
 _PAGE = "report.html"
 _FACTS = "report.json"
 _AUDIT = "audit"
-_SERVERS = ("git", "notes")
+_ALL_SERVERS = ("git", "files", "notes")
 _COLUMNS = (
     ("time", "time"),
     ("caller", "caller"),
@@ -48,7 +48,7 @@ def prepare_folder(folder: Path) -> None:
                 "holds other files; name a folder that is empty or does not exist", str(folder)
             )
         shutil.rmtree(folder / _AUDIT, ignore_errors=True)
-        for name in (_PAGE, _FACTS, *(f"{server}.toml" for server in _SERVERS)):
+        for name in (_PAGE, _FACTS, *(f"{server}.toml" for server in _ALL_SERVERS)):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
@@ -59,7 +59,8 @@ def prepare_folder(folder: Path) -> None:
 def write_report(performance: Performance, scenery: Scenery, folder: Path) -> Path:
     """Write page, facts, configurations and audit logs, and return the page."""
     configurations = {
-        server: scenery.configuration(server).read_text(encoding="utf-8") for server in _SERVERS
+        server: scenery.configuration(server).read_text(encoding="utf-8")
+        for server in scenery.servers
     }
     page = folder / _PAGE
     page.write_text(render_page(performance, configurations), encoding="utf-8")

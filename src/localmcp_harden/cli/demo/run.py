@@ -16,7 +16,7 @@ from .play import Watcher, play
 from .proof import gather_proof
 from .report import prepare_folder, write_report
 from .scenery import Scenery, build_scenery
-from .story import Step
+from .story import Step, is_playable
 
 __all__ = ("perform", "run_demo")
 
@@ -37,7 +37,7 @@ def run_demo(story: Sequence[Step], folder: Path, *, as_json: bool, keep: bool) 
     prepare_folder(folder)
     live = Live(make_console(stderr=as_json))
     with _ending_in_order(), build_scenery(keep=keep) as scenery:
-        live.begin(str(scenery.root))
+        live.begin(str(scenery.root), scenery.servers)
         performance = perform(story, scenery, live)
         page = write_report(performance, scenery, folder)
     live.finish(performance, str(page))
@@ -50,7 +50,7 @@ def perform(story: Sequence[Step], scenery: Scenery, watch: Watcher) -> Performa
     """Play a story, gather the proof, and return both.
 
     Args:
-        story: The steps, in order.
+        story: The steps, in order; those of a server that is not here are left out.
         scenery: Where it plays.
         watch: Told of every step as it is done.
 
@@ -59,7 +59,8 @@ def perform(story: Sequence[Step], scenery: Scenery, watch: Watcher) -> Performa
     """
     archive = Archive()
     started_at, started = time.time(), time.monotonic()
-    results = anyio.run(play, story, scenery, archive, watch)
+    playable = [step for step in story if is_playable(step, scenery.servers)]
+    results = anyio.run(play, playable, scenery, archive, watch)
     proof = gather_proof(results, scenery, archive)
     return Performance(
         started_at=started_at,

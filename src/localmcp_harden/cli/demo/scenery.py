@@ -20,12 +20,18 @@ from attrs import field, frozen
 from ...core.errors import HardenError
 from ...security.access.tokens import generate_token, hash_token
 from ..exits import MissingComponentError
-from .configurations import GIT_CONFIGURATION, NOTES_CONFIGURATION, quoted
+from .configurations import (
+    FILES_CONFIGURATION,
+    GIT_CONFIGURATION,
+    NOTES_CONFIGURATION,
+    quoted,
+)
 from .story import Caller
 
 __all__ = ("Scenery", "build_scenery", "find_program", "git_environment")
 
 _GIT_SERVER = "mcp-server-git"
+_FILE_SERVER = "mcp-server-filesystem"
 _INSTALL = {
     _GIT_SERVER: "pip install mcp-server-git",
     "git": "install git, for example: apt-get install git",
@@ -42,14 +48,22 @@ class Scenery:
     Args:
         root: The scratch folder, without symbolic links on the way.
         git_server: The program of the git server.
+        file_server: The program of the file server, which is written for Node.js; None
+            where it is not installed, and its act is left out then.
         tokens: The bearer token of each caller over HTTP.
         password: The secret that a writer puts into an argument.
     """
 
     root: Path
     git_server: Path
+    file_server: Path | None = None
     tokens: Mapping[Caller, str] = field(repr=False)
     password: str = field(repr=False)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Return the names of the servers that play."""
+        return ("git", "notes") if self.file_server is None else ("git", "files", "notes")
 
     @property
     def repository(self) -> Path:
@@ -88,6 +102,8 @@ class Scenery:
             "repository": str(self.repository),
             "private": str(self.private),
             "link": str(self.link),
+            "plan": str(self.repository / "docs" / "plan.md"),
+            "salaries": str(self.private / "salaries.txt"),
             "oversized": "x" * _OVERSIZED_CHARS,
             "password": self.password,
         }
@@ -125,18 +141,24 @@ def build_scenery(*, keep: bool = False) -> Generator[Scenery]:
         HardenError: git did not do what it was asked for.
     """
     git, git_server = find_program("git"), find_program(_GIT_SERVER)
+    try:
+        file_server = find_program(_FILE_SERVER)
+    except MissingComponentError:
+        file_server = None
     root = Path(os.path.realpath(tempfile.mkdtemp(prefix="localmcp-demo-")))
     try:
         scenery = Scenery(
             root=root,
             git_server=git_server,
+            file_server=file_server,
             tokens={
                 caller: generate_token()
                 for caller in (Caller.READER, Caller.WRITER, Caller.STRANGER)
             },
             password=secrets.token_urlsafe(18),
         )
-        for folder in ("home", "logs", "audit", "audit/git", "audit/notes", "workspace"):
+        audit = [f"audit/{server}" for server in scenery.servers]
+        for folder in ("home", "logs", "audit", *audit, "workspace"):
             (root / folder).mkdir(mode=0o700)
         environment = git_environment(root)
         _repository(git, scenery.repository, environment, _PROJECT)
@@ -215,10 +237,18 @@ class _Git:
 
 
 def _write_configurations(scenery: Scenery) -> None:
-    for server, template in (("git", GIT_CONFIGURATION), ("notes", NOTES_CONFIGURATION)):
+    templates = {
+        "git": GIT_CONFIGURATION,
+        "files": FILES_CONFIGURATION,
+        "notes": NOTES_CONFIGURATION,
+    }
+    for server in scenery.servers:
+        template = templates[server]
         scenery.configuration(server).write_text(
             template.substitute(
                 workspace=quoted(scenery.root / "workspace"),
+                project=quoted(scenery.repository),
+                dotgit=quoted(scenery.repository / ".git"),
                 audit=quoted(scenery.audit(server)),
                 records=quoted(scenery.records(server)),
                 reader=hash_token(scenery.tokens[Caller.READER]),

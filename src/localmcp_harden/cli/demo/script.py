@@ -164,6 +164,62 @@ _WRAPPED = (
     ),
 )
 
+_FILES = (
+    Step(
+        id="files-list",
+        act=Act.FILES,
+        title="Of fourteen tools the editor is shown two.",
+        caller=Caller.EDITOR,
+        method="tools/list",
+        expect=Expectation(verdict=Verdict.ALLOWED, tools=("read_text_file", "write_file")),
+    ),
+    Step(
+        id="files-write",
+        act=Act.FILES,
+        title="A file of the project may be written.",
+        caller=Caller.EDITOR,
+        tool="write_file",
+        arguments={"path": "{plan}", "content": "Ship it with guards, tested.\n"},
+        expect=Expectation(verdict=Verdict.ALLOWED, rules=("read-and-write-the-project",)),
+    ),
+    Step(
+        id="files-read",
+        act=Act.FILES,
+        title="And read again: the call went through, unchanged.",
+        caller=Caller.EDITOR,
+        tool="read_text_file",
+        arguments={"path": "{plan}"},
+        expect=Expectation(verdict=Verdict.ALLOWED, text="with guards, tested"),
+    ),
+    Step(
+        id="files-hooks",
+        act=Act.FILES,
+        title="A hook that git would run may not be: the folder is protected.",
+        caller=Caller.EDITOR,
+        tool="write_file",
+        arguments={"path": "{repository}/.git/hooks/pre-commit", "content": "#!/bin/sh\n"},
+        expect=_refused("policy_denied", rules=("git-keeps-its-own-files",), attempts=0),
+    ),
+    Step(
+        id="files-private",
+        act=Act.FILES,
+        title="The server would open this file; the guards do not let it be asked.",
+        caller=Caller.EDITOR,
+        tool="read_text_file",
+        arguments={"path": "{salaries}"},
+        expect=_refused("policy_denied", attempts=0),
+    ),
+    Step(
+        id="files-move",
+        act=Act.FILES,
+        title="A tool that no rule names is refused, wherever it points.",
+        caller=Caller.EDITOR,
+        tool="move_file",
+        arguments={"source": "{plan}", "destination": "{plan}.old"},
+        expect=_refused("policy_denied", attempts=0),
+    ),
+)
+
 _OWN = (
     Step(
         id="nobody",
@@ -307,5 +363,5 @@ _OWN = (
     ),
 )
 
-STORY: tuple[Step, ...] = (*_ALONE, *_WRAPPED, *_OWN)
+STORY: tuple[Step, ...] = (*_ALONE, *_WRAPPED, *_FILES, *_OWN)
 """The whole story, in order."""

@@ -3,7 +3,7 @@
 Arguments and texts may hold `{names}`, which the scenery fills in when the play runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, final
@@ -17,6 +17,7 @@ __all__ = (
     "Given",
     "Step",
     "Verdict",
+    "is_playable",
 )
 
 
@@ -27,6 +28,8 @@ class Caller(StrEnum):
     """A client of the same git server with nothing in front of it."""
     AGENT = "agent"
     """The client of the wrapped git server, over stdio."""
+    EDITOR = "editor"
+    """The client of the wrapped file server, over stdio."""
     READER = "reader"
     WRITER = "writer"
     STRANGER = "stranger"
@@ -37,6 +40,8 @@ class Caller(StrEnum):
     @property
     def server(self) -> str:
         """Return the server this caller talks to."""
+        if self is Caller.EDITOR:
+            return "files"
         return "git" if self in {Caller.BARE, Caller.AGENT} else "notes"
 
 
@@ -63,6 +68,7 @@ class Act(StrEnum):
 
     ALONE = "The git server alone"
     WRAPPED = "The same server behind wrap, over stdio"
+    FILES = "A server for Node.js behind wrap, with nothing of it changed either"
     OWN = "A hardened server of our own, over HTTP"
 
 
@@ -139,3 +145,8 @@ class Step:
     waits: bool = False
     burst: int = 1
     expect: Expectation
+
+
+def is_playable(step: Step, servers: Collection[str]) -> bool:
+    """Return whether the server that a step calls is here."""
+    return step.caller.server in servers
