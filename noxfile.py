@@ -88,6 +88,13 @@ def real(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """The conformance suite: bare, hardened and wrapped pass the same checks, and all of them."""
+    install(session, "-e", ".[all]", groups=("test",))
+    session.run("python", "tools/conformance.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, every warning an error, and run its examples."""
     install(session, "-e", ".[all]", groups=("docs", "test"))

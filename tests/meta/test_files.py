@@ -65,7 +65,7 @@ def test_no_test_waits_for_real_time(path):
 
 
 def test_test_folders_are_those_of_the_package():
-    own = {"contracts", "docs", "end_to_end", "meta", "real", "typing"}
+    own = {"conformance", "contracts", "docs", "end_to_end", "meta", "real", "typing"}
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"__pycache__"}
     package = {path.name for path in (ROOT / "src" / "localmcp_harden").iterdir() if path.is_dir()}
 
