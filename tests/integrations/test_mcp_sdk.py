@@ -9,6 +9,7 @@ import mcp_types
 import pytest
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer, Server
+from mcp.server.caching import CacheHint
 from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
 
 from localmcp_harden import Effect, HardenConfig, Hardening, Mode, Rule, ToolConfig
@@ -169,6 +170,20 @@ async def test_bad_arguments_are_told_to_the_model(make, mode):
         nested = await client.call_tool("search", {"word": deep})
         assert nested.is_error
     assert notes.calls == 0
+
+
+@pytest.mark.parametrize(("shut", "scope"), [((), "public"), (("erase",), "private")])
+async def test_no_cache_may_share_a_list_that_differs_by_caller(make, shut, scope):
+    async def list_tools(ctx, params):
+        schema = {"type": "object"}
+        return ListToolsResult(tools=[Tool(name=n, input_schema=schema) for n in ("a", "erase")])
+
+    hints = {"tools/list": CacheHint(ttl_ms=1000, scope="public")}
+    server = Server("low", on_list_tools=list_tools, cache_hints=hints)
+    rules = (*ALL, Rule(id="no", effect=Effect.DENY, tools=shut)) if shut else ALL
+    async with mcp.Client(harden(server, make(*rules)), mode="2026-07-28") as client:
+        listed = await client.list_tools()
+    assert listed.cache_scope == scope
 
 
 async def test_the_rate_holds_and_says_when(make):
@@ -425,6 +440,30 @@ def test_one_hardening_guards_one_server(make):
     harden(first, hardening)
     with pytest.raises(ConfigError, match="another server"):
         harden(MCPServer("b"), hardening)
+    with pytest.raises(ConfigError, match="already"):
+        harden(first, hardening)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_malformed_call_speaks_against_no_tool(make, mode):
+    notes = Notes()
+    hardening = make(breaker=BreakerConfig(window_calls=4, minimum_calls=2, open_s=10))
+    server = notes.server(hardening)
+
+    @server.tool()
+    def nothing() -> str:
+        return "nothing"
+
+    class Malformed(mcp_types.Request[dict, str]):
+        method: str = "tools/call"
+        params: dict
+
+    request = Malformed(params={"name": "nothing", "arguments": [1]})
+    async with mcp.Client(server, mode=mode) as client:
+        for _ in range(4):
+            with pytest.raises(mcp.MCPError, match="Invalid request parameters"):
+                await client.session.send_request(request, mcp_types.Result)
+        assert not (await client.call_tool("nothing", {})).is_error
 
 
 async def test_a_completion_is_judged_by_what_the_server_reads(make, sink):

@@ -481,7 +481,11 @@ async def test_http_refuses_to_be_reachable_unless_told(upstreams, host):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_http_takes_the_hosts_it_was_told(upstreams):
-    options = {"allow_remote": True, "allowed_hosts": ["mcp.example:*"]}
+    options = {
+        "allow_remote": True,
+        "allow_unauthenticated": True,
+        "allowed_hosts": ["mcp.example:*"],
+    }
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             port = await tasks.start(

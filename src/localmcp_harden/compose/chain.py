@@ -113,10 +113,23 @@ class Chain:
         *,
         credentials: object = None,
         declare: Declare | None = None,
+        started: float | None = None,
     ) -> Outcome:
-        """Take one call through all stages; see `GuardedRunner.run`."""
+        """Take one call through all stages; see `GuardedRunner.run`.
+
+        Args:
+            call: What is about to happen.
+            handler: What does it.
+            credentials: What is known of the caller.
+            declare: Asks the server what it declares.
+            started: When the transport took it, monotonic seconds; now when None.
+        """
         state = CallState(call=call, handler=handler, credentials=credentials, declare=declare)
-        started = state.mark = self._monotonic()
+        now = state.mark = self._monotonic()
+        if started is None:
+            started = now
+        else:
+            state.timings["transport"] = now - started
         outcome: Outcome | None = None
         ticket: AuditTicket | None = None
         refusal: Outcome | None = None

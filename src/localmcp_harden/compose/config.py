@@ -25,6 +25,7 @@ from ..security.audit.log import AuditConfig
 from ..security.content.bounds import BoundsConfig
 from ..security.content.schema import SchemaConfig
 from ..security.policy.gate import PolicyConfig
+from ..security.transport.config import HttpConfig
 from .chain import Mode
 
 __all__ = ("CONFIG_VERSION", "STAGES", "HardenConfig", "StageName", "ToolConfig")
@@ -107,6 +108,7 @@ class HardenConfig:
         logging: What is written down.
         metrics: What is counted.
         audit: What is kept for good.
+        http: What requests over HTTP may look like.
     """
 
     version: int = field(default=CONFIG_VERSION, validator=[instance_of(int), ge(1)])
@@ -132,6 +134,7 @@ class HardenConfig:
     logging: LoggingConfig = field(factory=LoggingConfig)
     metrics: MetricsConfig = field(factory=MetricsConfig)
     audit: AuditConfig = field(factory=AuditConfig)
+    http: HttpConfig = field(factory=HttpConfig)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself."""

@@ -17,7 +17,7 @@ from .loading import LoadedConfig
 __all__ = ("Description", "SettingDescription", "StageDescription", "describe")
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
-    "record": ("redaction", "logging", "metrics", "audit"),
+    "record": ("redaction", "logging", "metrics", "audit", "http"),
     "authenticate": ("authentication", "roles"),
     "rate_limit": ("rate_limit",),
     "bounds": ("bounds",),

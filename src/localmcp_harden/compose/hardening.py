@@ -4,8 +4,8 @@ It builds and holds; it decides nothing itself.
 """
 
 import weakref
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self, TypeVar, final
 
@@ -41,9 +41,10 @@ from .chain import Chain, Mode
 from .config import HardenConfig
 from .describe import Description, describe
 from .loading import LoadedConfig, load_config
+from .opened import OpenedRequest
 from .record import Recorder
-from .resources import canonical_forms
-from .shared_use import SharedUse
+from .resources import permitted_names
+from .shared_use import SharedUse, lifespan_around
 from .sinks import FanOut
 
 __all__ = ("Hardening",)
@@ -222,9 +223,21 @@ class Hardening:
         *,
         credentials: object = None,
         declare: Declare | None = None,
+        opened: OpenedRequest | None = None,
     ) -> Outcome:
-        """Run a handler under every guard; see `GuardedRunner.run`."""
-        return await self._chain.run(call, handler, credentials=credentials, declare=declare)
+        """Run a handler; see `GuardedRunner.run`. `opened` is the request the call adopted."""
+        started = None if opened is None else opened.started_of(call)
+        outcome = await self._chain.run(
+            call, handler, credentials=credentials, declare=declare, started=started
+        )
+        if opened is not None and started is not None:
+            opened.settle(outcome)
+        return outcome
+
+    def open_request(self, method: str, **facts: Any) -> OpenedRequest:
+        """Open a transport's record, with facts as for `new_call`; a call may adopt it."""
+        call = self.new_call(CallKind.PROTOCOL, method, **facts)
+        return OpenedRequest(call, self._door, self._clock)
 
     def attach(self, server: object) -> None:
         """Say which server is guarded: what it declares of its tools is kept here.
@@ -270,12 +283,7 @@ class Hardening:
         config = self._loaded.config
         if config.mode is Mode.OBSERVE or "policy" in config.disabled:
             return frozenset(names)
-        gate = self._blocks.policy
-        if not action.startswith("resources/"):
-            return gate.permitted(security, action, names)
-        canonical = await canonical_forms(names)
-        shown = gate.permitted(security, action, set(canonical.values()))
-        return frozenset(name for name, form in canonical.items() if form in shown)
+        return await permitted_names(self._blocks.policy, security, action, names)
 
     def describe(self) -> Description:
         """Return the chain as it is now: stages, blocks, settings and their sources."""
@@ -317,17 +325,7 @@ class Hardening:
         Args:
             host: The host's own lifespan; what it yields is what handlers see.
         """
-
-        @asynccontextmanager
-        async def lifespan(server: ServerT) -> AsyncGenerator[StateT | dict[str, Any]]:
-            async with self:
-                if host is None:
-                    yield {}
-                else:
-                    async with host(server) as state:
-                        yield state
-
-        return lifespan
+        return lifespan_around(self, host)
 
     async def __aenter__(self) -> Self:
         """Open the stores; counted, since a server enters its lifespan for every connection.
@@ -372,6 +370,8 @@ class Hardening:
             audit=None if "audit" in config.disabled else blocks.audit,
             enforced=config.mode is Mode.ENFORCE,
         )
+        # What a transport refuses is refused, whatever the chain only observes.
+        self._door = recorder.enforcing()
         chain = Chain(
             assemble(config, blocks, recorder, self._stages),
             recorder=recorder,

@@ -33,6 +33,9 @@ _PLAIN_METHODS = frozenset(
         "server/discover",
         "initialize",
         "ping",
+        "http/POST",
+        "http/GET",
+        "http/DELETE",
     }
 )
 
@@ -63,6 +66,12 @@ class Recorder:
         self._redactor = redactor
         self._audit = audit
         self._enforced = enforced
+
+    def enforcing(self) -> "Recorder":
+        """Return one that says of every refusal that it was carried out."""
+        return Recorder(
+            sink=self._sink, clock=self._clock, redactor=self._redactor, audit=self._audit
+        )
 
     def open(self) -> AuditTicket | None:
         """Take the place in the audit log that the outcome will need.

@@ -14,14 +14,15 @@ import anyio.to_thread
 from attrs import frozen
 
 from ..core.errors import InvalidResourceError
-from ..core.model import Call, CallKind, Outcome
+from ..core.model import Call, CallKind, Outcome, SecurityContext
 from ..mechanisms.paths import canonical_path, canonical_uri, path_of
 from ..mechanisms.shape import shape_of
 from ..protocols.chain import Around, CallNext, CallState
+from ..protocols.security import PolicyGate
 from .chain import refuse_unless_observing
 from .config import ToolConfig
 
-__all__ = ("SUBSCRIBED", "canonical_forms", "canonicalise", "may_touch")
+__all__ = ("SUBSCRIBED", "canonical_forms", "canonicalise", "may_touch", "permitted_names")
 
 SUBSCRIBED = "resourceSubscriptions"
 """The argument of a subscription that holds the URIs it is for."""
@@ -97,6 +98,17 @@ async def canonical_forms(uris: Collection[str]) -> Mapping[str, str]:
     if any(_is_file(uri) for uri in uris):
         return await anyio.to_thread.run_sync(work)
     return work()
+
+
+async def permitted_names(
+    gate: PolicyGate, security: SecurityContext, action: str, names: Collection[str]
+) -> frozenset[str]:
+    """Return the names that a policy lets a caller see; URIs are judged in canonical form."""
+    if not action.startswith("resources/"):
+        return gate.permitted(security, action, names)
+    canonical = await canonical_forms(names)
+    shown = gate.permitted(security, action, set(canonical.values()))
+    return frozenset(name for name, form in canonical.items() if form in shown)
 
 
 @frozen

@@ -1,11 +1,15 @@
 """Opens something with its first user and closes it with its last."""
 
-from collections.abc import Awaitable, Callable
-from typing import final
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar, final
 
 import anyio
 
-__all__ = ("SharedUse",)
+__all__ = ("SharedUse", "lifespan_around")
+
+ServerT = TypeVar("ServerT")
+StateT = TypeVar("StateT")
 
 
 @final
@@ -53,3 +57,26 @@ class SharedUse:
                     await self._end()
         if self._users == 0 and not lock.statistics().tasks_waiting:
             self._changing = None
+
+
+def lifespan_around(
+    shared: AbstractAsyncContextManager[Any],
+    host: Callable[[ServerT], AbstractAsyncContextManager[StateT]] | None,
+) -> Callable[[ServerT], AbstractAsyncContextManager[StateT | dict[str, Any]]]:
+    """Return a lifespan that uses something while a host's own lifespan runs.
+
+    Args:
+        shared: What is used.
+        host: The host's lifespan, None for none; what it yields is what handlers see.
+    """
+
+    @asynccontextmanager
+    async def lifespan(server: ServerT) -> AsyncGenerator[StateT | dict[str, Any]]:
+        async with shared:
+            if host is None:
+                yield {}
+            else:
+                async with host(server) as state:
+                    yield state
+
+    return lifespan

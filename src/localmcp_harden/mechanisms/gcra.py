@@ -61,6 +61,14 @@ class GcraTable:
         self._due[key] = due
         return 0.0
 
+    def wait(self, key: object, now: float, cost: float = 1.0) -> float:
+        """Return the seconds until `cost` calls of `key` would be let through; count nothing."""
+        due = self._due.get(key)
+        if due is None or due < now:
+            due = now
+        wait = due + cost * self._interval_s - now - self._tolerance_s
+        return wait if wait > 1e-9 else 0.0  # noqa: PLR2004 - rounding, as above
+
     def _make_room(self, now: float) -> None:
         idle = [key for key, due in self._due.items() if due <= now]
         for key in idle:

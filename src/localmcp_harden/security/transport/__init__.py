@@ -1,0 +1,1 @@
+"""What a request over HTTP may look like: decisions of plain functions, without a server."""
