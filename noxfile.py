@@ -95,6 +95,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def versions(session: nox.Session) -> None:
+    """The integrations against every supported pair of the SDK and FastMCP."""
+    session.install("uv")
+    session.run("python", "tools/versions.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, every warning an error, and run its examples."""
     install(session, "-e", ".[all]", groups=("docs", "test"))
