@@ -13,7 +13,16 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
-from localmcp_harden.cli.wrap import load_settings, make_environment
+from localmcp_harden.cli.upstreams import (
+    LimitOptions,
+    UrlOptions,
+    make_child,
+    make_environment,
+    make_headers,
+    make_remote,
+    parse_size,
+)
+from localmcp_harden.cli.wrap import load_settings
 from localmcp_harden.compose.chain import Mode
 from localmcp_harden.core.errors import ConfigError
 from localmcp_harden.security.access.tokens import generate_token, hash_token
@@ -35,6 +44,17 @@ tools = ["where", "variable"]
 sha256 = "{token}"
 client = "tester"
 """
+
+GREETING = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"},
+    },
+}
 
 
 @pytest.fixture
@@ -120,18 +140,8 @@ def test_observing_lets_everything_pass_and_says_so(config, tmp_path):
 
 
 def test_standard_output_holds_nothing_but_messages(config, command):
-    greeting = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-06-18",
-            "capabilities": {},
-            "clientInfo": {"name": "t", "version": "1"},
-        },
-    }
     done = command(
-        "wrap", "-c", config, "--observe", "--", *SERVER, stdin=json.dumps(greeting) + "\n"
+        "wrap", "-c", config, "--observe", "--", *SERVER, stdin=json.dumps(GREETING) + "\n"
     )
 
     assert done.returncode == 0
@@ -140,15 +150,42 @@ def test_standard_output_holds_nothing_but_messages(config, command):
     assert messages[0]["result"]["serverInfo"]["name"] == "small"
 
 
+@pytest.fixture
+def waiting(tmp_path):
+    """Run `wrap` for a client that says hello and waits."""
+
+    def run(*arguments):
+        hello = json.dumps(GREETING).encode() + b"\n"
+        reader, writer = os.pipe()
+        os.write(writer, hello)
+        try:
+            return subprocess.run(
+                [sys.executable, "-m", "localmcp_harden", "wrap", *map(str, arguments)],
+                cwd=tmp_path,
+                env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+                stdin=reader,
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=50,
+            )
+        finally:
+            os.close(reader)
+            os.close(writer)
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("server", "told"),
     [
-        (("no-such-program-here",), "there is no such command"),
-        ((*SERVER, "--die"), "nothing works today"),
+        (("--", "no-such-program-here"), "there is no such command"),
+        (("--", *SERVER, "--die"), "nothing works today"),
+        (("--url", "http://127.0.0.1:1/"), "no connection could be made"),
     ],
 )
-def test_a_server_that_does_not_start_is_named_and_four(config, command, server, told):
-    done = command("wrap", "--config", config, "--", *server)
+def test_a_server_that_does_not_start_is_named_and_four(config, waiting, server, told):
+    done = waiting("--config", config, *server)
 
     assert done.returncode == 4
     assert done.stdout == ""
@@ -166,6 +203,12 @@ def test_a_server_that_does_not_start_is_named_and_four(config, command, server,
         (("--env", "NOT_SET_ANYWHERE"), "--env NOT_SET_ANYWHERE: is not set here"),
         (("--env", "=x"), "--env: must be NAME=VALUE or NAME"),
         (("--http", "0.0.0.0:0"), "--allow-host"),
+        (("--url", "https://example.org/"), "a command and --url are two servers"),
+        (("--plain-http",), "are for --url"),
+        (("--max-memory", "lots"), "--max-memory: must be a size"),
+        (("--max-memory", "1K"), "'memory_bytes' must be >= 16777216"),
+        (("--max-cpu", "0"), "'cpu_s' must be >= 1"),
+        (("--nice", "-1"), "'nice' must be >= 0"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_two(invoke, more, told):
@@ -173,6 +216,112 @@ def test_a_wrong_option_is_one_line_and_two(invoke, more, told):
 
     assert result.exit_code == 2
     assert told in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "name the server: -- COMMAND, or --url"),
+        (("--url", "http://example.org/s3cret"), "--url: must be https"),
+        (("--url", "ftp://example.org/s3cret"), "--url: must be http://HOST/PATH"),
+        (("--url", "https://u:s3cret@example.org/"), "give them with --header-env"),
+        (("--url", "https://example.org", "--env", "HOME"), "are for a command"),
+        (("--url", "https://example.org", "--nice", "1"), "are for a command"),
+        (("--url", "https://example.org", "--ca-file", "none.pem"), "is not a file"),
+        (("--url", "https://example.org", "--header-env", "A"), "must be HEADER=VARIABLE"),
+        (
+            ("--url", "https://example.org", "--header-env", "A=s3cret-in-the-wrong-place"),
+            "--header-env A: names a variable that is not set here",
+        ),
+        (("--url", "https://example.org", "--header-env", "Host=PATH"), "it is set here"),
+    ],
+)
+def test_a_wrong_address_is_one_line_and_two(invoke, options, told):
+    result = invoke("wrap", *options)
+
+    assert result.exit_code == 2
+    assert told in result.stderr.splitlines()[-1]
+    assert "s3cret" not in result.stderr
+
+
+def test_a_server_at_an_address_is_served_with_a_header_from_the_environment(config, tmp_path):
+    """One wrapped server over HTTP is wrapped once more, over stdio."""
+    token = generate_token()
+    inner = tmp_path / "inner.toml"
+    folder = json.dumps(str(tmp_path / "inner"))
+    inner.write_text(CONFIG.format(folder=folder, token=hash_token(token)))
+    inner.chmod(0o600)
+    process = subprocess.Popen(
+        [sys.executable, *arguments("--config", inner, "--http", "127.0.0.1:0")],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    async def act(client):
+        assert text(await client.call_tool("where", {})) == str(tmp_path)
+        with pytest.raises(MCPError, match="policy_denied"):
+            await client.call_tool("forbidden", {})
+
+    try:
+        line = ""
+        while "listening on " not in line:
+            line = process.stderr.readline()
+            assert line, "it ended before it listened"
+        address = line.split("listening on ")[1].strip()
+        outer = ["-m", "localmcp_harden", "wrap", "--config", str(config), "--url", address]
+        outer += ["--shared", "--header-env", "Authorization=THE_TOKEN"]
+
+        async def play():
+            return await over_stdio(outer, tmp_path, act, THE_TOKEN=f"Bearer {token}")
+
+        said = anyio.run(play)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    assert token not in said
+    assert process.returncode == 0
+
+
+def test_limits_reach_the_server(config, tmp_path):
+    async def act(client):
+        assert text(await client.call_tool("where", {})) == str(tmp_path)
+
+    more = ("--max-open-files", "64", "--nice", "1", "--max-memory", "2G")
+    anyio.run(over_stdio, arguments("--config", config, *more), tmp_path, act)
+
+    def limits(**options):
+        options = LimitOptions(**options)
+        return make_child(["x"], env={}, cwd=None, options=options).limits
+
+    assert limits() is None
+    made = limits(max_memory="1G", max_cpu=5, max_open_files=9, max_processes=8, nice=2)
+    assert (made.memory_bytes, made.cpu_s, made.open_files) == (1 << 30, 5, 9)
+    assert (made.processes, made.nice, made.end_with_parent) == (8, 2, False)
+    assert limits(end_with_parent=True).end_with_parent
+
+
+def test_sizes_have_units():
+    sizes = {"100": 100, "1k": 1_024, "512M": 512 << 20, "2GiB": 2 << 30, " 1 T".strip(): None}
+    for given, expected in sizes.items():
+        if expected is None:
+            with pytest.raises(ConfigError, match="512M or 2G"):
+                parse_size(given, "--x")
+        else:
+            assert parse_size(given, "--x") == expected
+
+
+def test_headers_come_from_variables():
+    environ = {"TOKEN": " Bearer abc\n"}
+    options = UrlOptions(header_env=["Authorization=TOKEN"])
+
+    assert make_headers(["Authorization=TOKEN"], environ) == {"Authorization": "Bearer abc"}
+    assert make_remote("https://example.org/mcp", options, environ).headers == {
+        "Authorization": "Bearer abc"
+    }
+    with pytest.raises(ConfigError, match="HEADER=VARIABLE"):
+        make_headers(["=TOKEN"], environ)
 
 
 def test_strangers_from_other_machines_are_not_let_in(invoke, tmp_path):

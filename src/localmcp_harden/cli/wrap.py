@@ -4,7 +4,6 @@ On stdio, standard output belongs to the protocol: every message goes to standar
 """
 
 import os
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +20,9 @@ from .checks.settings import check_address, check_settings, is_loopback
 from .exits import PROGRAM
 from .quiet import silence_retry_hooks
 from .terminal import ConfigFile, say, typer
+from .upstreams import LimitOptions, UrlOptions, make_child, make_environment, make_remote
 
-__all__ = ("load_settings", "make_environment", "wrap")
+__all__ = ("load_settings", "wrap")
 
 # A default that is a choice, not an oversight: no word of it at every start.
 _FOR_THE_DOCTOR = frozenset({"config.audit_intent"})
@@ -31,9 +31,13 @@ _FOR_THE_DOCTOR = frozenset({"config.audit_intent"})
 def wrap(
     *,
     command: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="-- COMMAND [ARGS]...", help="The server to start, unchanged."),
-    ],
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The server's address, instead of a command."),
+    ] = None,
     config: ConfigFile = None,
     http: Annotated[
         str | None,
@@ -60,17 +64,71 @@ def wrap(
             help="A variable for the server: NAME alone hands on our own. May be repeated.",
         ),
     ] = None,
+    shared: Annotated[
+        bool,
+        typer.Option("--shared", help="Let all clients share one server, instead of one each."),
+    ] = False,
+    header_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEADER=VARIABLE",
+            help="A header for --url, with the value of a variable. May be repeated.",
+        ),
+    ] = None,
+    plain_http: Annotated[
+        bool,
+        typer.Option("--plain-http", help="Let --url be http to another machine, unprotected."),
+    ] = False,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Who may vouch for the host of --url, as PEM."),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Address space of the server, like 512M. Not for Node."),
+    ] = None,
+    max_cpu: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="Processor time of the server's life.")
+    ] = None,
+    max_open_files: Annotated[
+        int | None, typer.Option(metavar="N", help="Files the server may have open.")
+    ] = None,
+    max_processes: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes of the whole user. Not for root.")
+    ] = None,
+    nice: Annotated[
+        int, typer.Option(metavar="N", help="How much the server steps back behind others.")
+    ] = 0,
+    end_with_parent: Annotated[
+        bool,
+        typer.Option("--end-with-parent", help="Kill the server when we are killed. Linux."),
+    ] = False,
 ) -> None:
-    """Start a server behind the guards and serve it, over stdio or HTTP.
+    """Put a server behind the guards and serve it, over stdio or HTTP.
 
-    The server sees of our environment only where things are and how to write
-    (PATH, HOME, LANG and the like) and what --env names.
+    The server is a command that is started, or an address (--url). A command sees
+    of our environment only where things are and how to write (PATH, HOME, LANG and
+    the like) and what --env names.
     """
     # The SDK takes more than a second to import; the other commands do without it.
     from ..integrations.http_server import serve_http  # noqa: PLC0415
-    from ..integrations.proxy import UpstreamConfig, wrap as put_behind  # noqa: PLC0415
+    from ..integrations.proxy import Sharing, WrapConfig, wrap as put_behind  # noqa: PLC0415
     from ..integrations.stdio import serve_stdio  # noqa: PLC0415
 
+    limits = LimitOptions(
+        max_memory=max_memory,
+        max_cpu=max_cpu,
+        max_open_files=max_open_files,
+        max_processes=max_processes,
+        nice=nice,
+        end_with_parent=end_with_parent,
+    )
+    remote = UrlOptions(header_env=header_env or (), plain_http=plain_http, ca_file=ca_file)
+    _require_one(command, url)
+    if url is None and remote.are_given():
+        raise ConfigError("are for --url", "--header-env, --plain-http and --ca-file")
+    if url is not None and (cwd or env or limits.are_given()):
+        raise ConfigError("are for a command, not for --url", "--cwd, --env and limits")
     address = None if http is None else parse_address(http)
     if cwd is not None and not cwd.is_dir():
         raise ConfigError("is not a folder", f"--cwd {cwd}")
@@ -80,19 +138,22 @@ def wrap(
             "--allow-host by which names they do",
             "--http",
         )
+    upstream = (
+        make_remote(url, remote, os.environ)
+        if url is not None
+        else make_child(
+            command or (), env=make_environment(env or (), os.environ), cwd=cwd, options=limits
+        )
+    )
     loaded = load_settings(config, observe=observe)
     _point_out(loaded, address)
     hardening = Hardening(loaded)
     server = put_behind(
-        UpstreamConfig(
-            command=command[0],
-            args=command[1:],
-            env=make_environment(env or (), os.environ),
-            cwd=cwd,
-        ),
+        upstream,
         hardening,
         # What the file says of it counts; without a word there, a foreign server has none.
         trust_annotations="trust_annotations" in loaded.sources,
+        config=WrapConfig(sharing=Sharing.SHARED if shared else Sharing.OWN),
     )
 
     silence_retry_hooks()
@@ -129,27 +190,16 @@ def load_settings(file: Path | None, *, observe: bool) -> LoadedConfig:
     return load_config(file, settings=settings)
 
 
-def make_environment(entries: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that `--env` names.
-
-    Args:
-        entries: `NAME=VALUE`, or `NAME` for the value in `environ`.
-        environ: Our own environment.
+def _require_one(command: list[str] | None, url: str | None) -> None:
+    """Refuse a command line that names no server, or two.
 
     Raises:
-        ConfigError: An entry has no name, or names a variable that is not set.
+        ConfigError: It does.
     """
-    found: dict[str, str] = {}
-    for entry in entries:
-        name, has_value, value = entry.partition("=")
-        if not name:
-            raise ConfigError("must be NAME=VALUE or NAME", "--env")
-        if not has_value:
-            if name not in environ:
-                raise ConfigError("is not set here; write NAME=VALUE", f"--env {name}")
-            value = environ[name]
-        found[name] = value
-    return found
+    if not command and url is None:
+        raise ConfigError("name the server: -- COMMAND, or --url", "COMMAND")
+    if command and url is not None:
+        raise ConfigError("a command and --url are two servers; name one", "--url")
 
 
 def _point_out(loaded: LoadedConfig, address: tuple[str, int] | None) -> None:

@@ -22,7 +22,13 @@ from localmcp_harden import Effect, HardenConfig, Hardening, Rule, ToolConfig
 from localmcp_harden.core.errors import UpstreamError
 from localmcp_harden.core.events import CallRecord, OutcomeKind
 from localmcp_harden.integrations.http_server import serve_http
-from localmcp_harden.integrations.proxy import UPSTREAM_ERROR_CODE, UpstreamConfig, wrap
+from localmcp_harden.integrations.proxy import (
+    UPSTREAM_ERROR_CODE,
+    Sharing,
+    UpstreamConfig,
+    WrapConfig,
+    wrap,
+)
 from localmcp_harden.protocols.resilience import BreakerConfig
 from localmcp_harden.resilience.retry import RetryConfig
 from localmcp_harden.security.access.identity import AuthenticationConfig
@@ -55,13 +61,17 @@ def make(sink):
 def wrapped(upstreams, make):
     """Make a wrapped server that is patient where a loaded machine may be slow."""
 
-    def wrapped(era="both", *, hardening=None, name=None, trust_annotations=False, **settings):
+    def wrapped(
+        era="both", *, hardening=None, name=None, trust_annotations=False, config=None, **settings
+    ):
         settings.setdefault("restart_delay_s", 0.05)
+        settings.setdefault("restart_max_delay_s", 0.05)
         return wrap(
             upstreams.server(era, **settings),
             hardening or make(),
             name=name,
             trust_annotations=trust_annotations,
+            config=config,
         )
 
     return wrapped
@@ -119,17 +129,11 @@ async def test_everything_it_offers_is_forwarded(wrapped, era, mode):
         assert completed.completion.values == ["wor!"]
 
 
-async def no_progress(progress, total, message):
-    pytest.fail("progress is not forwarded")
-
-
 @pytest.mark.parametrize(("era", "mode"), PAIRS)
 async def test_results_come_untouched(wrapped, era, mode):
     async with connected(wrapped(era), mode) as client:
         arguments = {"none": None, "deep": [{"a": [1.5, True]}], "text": "\u2028"}
-        result = await client.call_tool(
-            "echo", arguments, meta={"mine": 1}, progress_callback=no_progress
-        )
+        result = await client.call_tool("echo", arguments, meta={"mine": 1})
         seen = result.structured_content
         assert seen["arguments"] == arguments
         assert {"mine": 1}.items() <= seen["meta"].items()
@@ -171,9 +175,10 @@ async def test_what_the_client_can_do_is_told_and_its_answers_arrive(wrapped):
     assert state == "sealed"
 
 
-async def test_a_modern_client_is_sent_to_the_older_era(wrapped):
+async def test_without_bridges_a_modern_client_is_sent_to_the_older_era(wrapped):
+    server = wrapped("legacy", config=WrapConfig(bridge_eras=False))
     with pytest.raises((MCPError, ExceptionGroup)) as raised:
-        async with connected(wrapped("legacy"), "2026-07-28") as client:
+        async with connected(server, "2026-07-28") as client:
             await client.list_tools()
     error = raised.value
     while isinstance(error, ExceptionGroup):
@@ -182,8 +187,9 @@ async def test_a_modern_client_is_sent_to_the_older_era(wrapped):
     assert "2025-11-25" in error.data["supported"]
 
 
-async def test_on_a_stream_a_client_of_both_eras_finds_the_older_one(wrapped):
-    server = wrapped("legacy")
+@pytest.mark.parametrize(("bridges", "version"), [(False, "2025-11-25"), (True, "2026-07-28")])
+async def test_on_a_stream_a_client_of_both_eras_finds_its_own(wrapped, bridges, version):
+    server = wrapped("legacy", config=WrapConfig(bridge_eras=bridges))
 
     @asynccontextmanager
     async def transport():
@@ -196,7 +202,7 @@ async def test_on_a_stream_a_client_of_both_eras_finds_the_older_one(wrapped):
             tasks.cancel_scope.cancel()
 
     async with connected(transport()) as client:
-        assert client.protocol_version == "2025-11-25"
+        assert client.protocol_version == version
         assert (await client.call_tool("echo", {})).is_error is False
 
 
@@ -340,7 +346,7 @@ async def test_a_server_that_can_not_come_back_is_named(
         program.unlink()
         for _ in range(2):
             error = await failing(client, "echo")
-            assert error.message == "upstream_unavailable: the server can not be reached"
+            assert "upstream_unavailable: the server 'server' can not be reached" in error.message
         assert "there is no such command" in str(logs.lines)
         # Also where its list of tools could not be had.
         records = [each for each in sink.of(CallRecord) if each.method == "tools/call"]
@@ -492,10 +498,10 @@ async def over_http(server):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(("era", "mode"), [*PAIRS, ("legacy", "auto")])
-async def test_over_http_all_clients_share_one_process(wrapped, upstreams, sink, era, mode):
+async def test_over_http_all_clients_may_share_one_process(wrapped, upstreams, sink, era, mode):
     with anyio.fail_after(30):
         async with (
-            over_http(wrapped(era)) as url,
+            over_http(wrapped(era, config=WrapConfig(sharing=Sharing.SHARED))) as url,
             mcp.Client(url, mode=mode) as one,
             mcp.Client(url, mode=mode) as two,
         ):

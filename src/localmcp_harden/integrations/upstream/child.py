@@ -15,9 +15,11 @@ from typing import final
 import anyio
 from anyio.abc import AsyncResource, Process
 from attrs import field, frozen
-from attrs.validators import and_, deep_iterable, deep_mapping, ge, gt, in_, instance_of, le
+from attrs.validators import and_, deep_iterable, deep_mapping, ge, gt, instance_of, le, optional
 
 from ...core.errors import UpstreamError
+from .limits import ChildLimits, limited_command
+from .settings import UpstreamSettings
 
 __all__ = (
     "INHERITED_ENV",
@@ -80,8 +82,10 @@ def _count(values: object) -> str:
 
 @final
 @frozen(kw_only=True)
-class UpstreamConfig:
-    """How a wrapped server is started and what it may do to us.
+class UpstreamConfig(UpstreamSettings):
+    """How a wrapped server is started as a child process, and what it may do to us.
+
+    Args beside those of `UpstreamSettings`, all of which it takes:
 
     Args:
         command: The program, by path or by name on the child's own `PATH`.
@@ -90,21 +94,12 @@ class UpstreamConfig:
         inherit_env: Variables the child gets from our own environment, where they are
             set; a `*` at the end stands for any ending (`INHERITED_ENV`).
         cwd: Its working folder (ours).
-        mode: `auto` finds out which era of the protocol the server speaks; `legacy`
-            does not ask and greets it as clients of 2025 do, for the server that takes
-            the question amiss.
-        max_message_bytes: The longest line it may send (1,024 to 1 GiB; 16 MiB, room
-            for an image). A longer one ends the connection.
-        max_depth: How deep its messages may be nested (8 to 190; 128).
         max_garbage_lines: How many lines in a row may be no message (1 to 10,000;
             100). One more ends the connection.
-        start_timeout_s: From start to the answered handshake (above 0, up to 3,600; 10).
-        call_timeout_s: How long it may take over one request (above 0, up to 86,400;
-            300, well beyond the deadline that calls have by default).
         stall_timeout_s: How long it may leave a request unread (above 0, up to 3,600; 30).
-        restart_delay_s: The least time between two starts (0 to 3,600; 1).
         stop_grace_s: How long it may take to end by itself when its input ends (0 to
             60; 2). Then come SIGTERM, and two seconds later SIGKILL.
+        limits: What it may use of the machine (no limits).
     """
 
     command: str = field(validator=[instance_of(str), _named, _without_nul])
@@ -125,22 +120,15 @@ class UpstreamConfig:
         validator=deep_iterable(instance_of(str), instance_of(tuple)),
     )
     cwd: Path | None = field(default=None, converter=_path)
-    mode: str = field(default="auto", validator=in_(("auto", "legacy")))
-    max_message_bytes: int = field(
-        default=16 * 1024 * 1024, validator=[instance_of(int), and_(ge(1_024), le(1 << 30))]
-    )
-    max_depth: int = field(default=128, validator=[instance_of(int), and_(ge(8), le(190))])
     max_garbage_lines: int = field(
         default=100, validator=[instance_of(int), and_(ge(1), le(10_000))]
     )
-    start_timeout_s: float = field(default=10.0, validator=and_(gt(0.0), le(3_600.0)))
-    call_timeout_s: float = field(default=300.0, validator=and_(gt(0.0), le(86_400.0)))
     stall_timeout_s: float = field(default=30.0, validator=and_(gt(0.0), le(3_600.0)))
-    restart_delay_s: float = field(default=1.0, validator=and_(ge(0.0), le(3_600.0)))
     stop_grace_s: float = field(default=2.0, validator=and_(ge(0.0), le(60.0)))
+    limits: ChildLimits | None = field(default=None, validator=optional(instance_of(ChildLimits)))
 
     @property
-    def program(self) -> str:
+    def label(self) -> str:
         """Return the name of the program, without its folder."""
         return PurePath(self.command).name or self.command
 
@@ -171,13 +159,19 @@ async def start_child(config: UpstreamConfig) -> Process:
     # knows. What is waited for here is the kernel alone.
     with anyio.CancelScope(shield=True):
         try:
+            environ = child_environment(config, os.environ)
+            line = [config.command, *config.args]
+            if config.limits is not None:
+                line = limited_command(
+                    config.command, config.args, config.limits, environ, cwd=config.cwd
+                )
             return await anyio.open_process(
-                [config.command, *config.args],
+                line,
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,
                 cwd=config.cwd,
-                env=child_environment(config, os.environ),
+                env=environ,
                 start_new_session=True,
             )
         except OSError as error:

@@ -15,18 +15,8 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 try:
-    from mcp.shared.exceptions import MCPError
     from mcp.shared.message import SessionMessage
-    from mcp_types import (
-        CONNECTION_CLOSED,
-        INVALID_REQUEST,
-        ErrorData,
-        JSONRPCError,
-        JSONRPCNotification,
-        JSONRPCRequest,
-        JSONRPCResponse,
-        jsonrpc_message_adapter,
-    )
+    from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
     from ...core.errors import MissingExtraError
 
@@ -35,18 +25,21 @@ except ImportError as _missing:  # pragma: no cover - needs an environment witho
 from ...core.errors import InputTooLargeError, UpstreamError
 from ...core.ports import Redactor
 from ...mechanisms.exception_groups import leaves
-from ...mechanisms.json_bounds import check_json_text
 from ...mechanisms.redact import KeyRedactor
 from ...protocols.observability import LogLevel
 from ..wire.envelope import OpenRequests, read_envelope
 from ..wire.framing import HEAD_BYTES, TAIL_BYTES, LineSplitter
+from .answers import (
+    UPSTREAM_ERROR_CODE,
+    failed_answer,
+    parse_message,
+    says_closed,
+    unsendable,
+)
 from .child import UpstreamConfig, exit_text, start_child, stop_child, wait_for_exit
 from .child_log import ChildLog, UpstreamLog, ignore
 
 __all__ = ("UPSTREAM_ERROR_CODE", "StdioUpstream", "UpstreamConfig", "UpstreamLog")
-
-UPSTREAM_ERROR_CODE: int = -32057
-"""The JSON-RPC error code of `upstream_unavailable`."""
 
 _CHUNK = 65_536
 _QUEUE = 32
@@ -134,7 +127,7 @@ class StdioUpstream:
             # A task group wraps what merely passes through it.
             if exc is None or leaves(group) != leaves(exc):
                 raise
-        if self.fault is not None and exc is not None and _says_closed(exc):
+        if self.fault is not None and exc is not None and says_closed(exc):
             raise self.fault from exc
         return False
 
@@ -245,8 +238,7 @@ class StdioUpstream:
             self._garbage_in_a_row += 1
             return None
         try:
-            check_json_text(data, max_bytes=config.max_message_bytes, max_depth=config.max_depth)
-            message = jsonrpc_message_adapter.validate_json(data, by_name=False)
+            message = parse_message(data, config)
         except (InputTooLargeError, ValueError) as error:
             # Of the error only its type: its text quotes what was written.
             self._garbage_in_a_row += 1
@@ -278,7 +270,7 @@ class StdioUpstream:
                 except ValueError:
                     # Half a surrogate pair, from a caller in our own process.
                     if isinstance(message, JSONRPCRequest):
-                        await answers.send(_unsendable(message))
+                        await answers.send(unsendable(message))
                     continue
                 if isinstance(message, JSONRPCResponse | JSONRPCError):
                     self._questions.close(message.id)
@@ -330,17 +322,4 @@ def _failed_answer(data: bytes) -> SessionMessage | None:
     envelope = read_envelope(data[:HEAD_BYTES], data[-TAIL_BYTES:])
     if not envelope.is_response or envelope.id is None:
         return None
-    text = "upstream_unavailable: the server's answer could not be read"
-    fault = ErrorData(code=UPSTREAM_ERROR_CODE, message=text, data={"code": UpstreamError.code})
-    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=envelope.id, error=fault))
-
-
-def _unsendable(request: JSONRPCRequest) -> SessionMessage:
-    fault = ErrorData(code=INVALID_REQUEST, message="the request holds text that is not Unicode")
-    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request.id, error=fault))
-
-
-def _says_closed(error: BaseException) -> bool:
-    return any(
-        isinstance(leaf, MCPError) and leaf.code == CONNECTION_CLOSED for leaf in leaves(error)
-    )
+    return failed_answer(envelope.id, "the server's answer could not be read")
