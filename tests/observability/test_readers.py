@@ -8,15 +8,26 @@ import pytest
 from localmcp_harden.core.events import (
     BreakerStateChanged,
     CallRecord,
+    ChaosInjected,
     ConfigurationReloaded,
+    DegradationChanged,
+    EndpointEjectionChanged,
+    Escalated,
+    FallbackUsed,
     GuardFailed,
+    HealAttempted,
+    HealthChanged,
+    HedgeStarted,
+    LoopStalled,
     OutcomeKind,
+    RetryEnded,
     RetryScheduled,
+    ServiceRestarted,
     StageDecision,
     StoreFailed,
 )
 from localmcp_harden.core.model import CallKind, Decision, Effect, Principal, deny
-from localmcp_harden.observability import names
+from localmcp_harden.observability import names, rare_events
 from localmcp_harden.observability.logs import JsonLoggingService
 from localmcp_harden.observability.metrics import MetricsConfig, MetricsRegistry
 from localmcp_harden.observability.readers import CallLogger, CallMeter
@@ -113,6 +124,34 @@ RARE = [
      "error", "store audit failed: OSError"),
     (ConfigurationReloaded(at=1, version=3, source="harden.toml"),
      "info", "configuration 3 is in force"),
+    (HealthChanged(at=1, check="db", previous="healthy", current="unhealthy", reason="gone"),
+     "warning", "health check db is unhealthy: gone"),
+    (HealthChanged(at=1, check="db", previous="unhealthy", current="healthy"),
+     "info", "health check db is healthy"),
+    (HealAttempted(at=1, check="db", attempt=2, outcome="not_verified"),
+     "warning", "healing db, attempt 2: not_verified"),
+    (HealAttempted(at=1, check="db", attempt=3, outcome="healed"),
+     "info", "healing db, attempt 3: healed"),
+    (ServiceRestarted(at=1, supervisor="s", service="sync", services=("sync",), wait_s=0.25,
+                      error_type="OSError"),
+     "warning", "service sync is restarted in 0.25 s: OSError"),
+    (Escalated(at=1, source="s", subject="sync", cause="intensity", attempts=5),
+     "error", "s gave up on sync: intensity"),
+    (LoopStalled(at=1, stalled_s=2.5, stack=("a.py:1 in f", "b.py:2 in g")),
+     "error", "the event loop stood still for 2.5 s in b.py:2 in g"),
+    (EndpointEjectionChanged(at=1, pool="p", endpoint="a", ejected=True, cause="success_rate",
+                             ejection_s=30.0),
+     "warning", "endpoint a of p is left out for 30 s"),
+    (RetryEnded(at=1, operation="o", outcome="recovered", attempts=2, waited_s=0.5),
+     "info", "o: recovered after 2 attempts"),
+    (HedgeStarted(at=1, operation="o", hedge=1, delay_s=0.25),
+     "info", "o is begun once more after 0.25 s"),
+    (FallbackUsed(at=1, operation="o", source="value", error_type="OSError"),
+     "warning", "o failed, and a value was answered"),
+    (DegradationChanged(at=1, service="s", previous="full", current="reduced", cause="health"),
+     "warning", "service s: full to reduced"),
+    (ChaosInjected(at=1, operation="o", kind="latency", delay_s=0.25),
+     "warning", "o: latency on purpose"),
 ]  # fmt: skip
 
 
@@ -122,6 +161,22 @@ def test_a_rare_event_is_one_line(event, level, message):
     assert (line["level"], line["message"]) == (level, message)
     assert line["logger"] == "localmcp.events"
     assert line["ctx"]["event"]
+
+
+def test_an_event_that_nobody_described_is_written_under_its_name():
+    class NewEvent:
+        pass
+
+    metrics, count = meter()
+    count(NewEvent())
+    line = line_of(NewEvent())
+    assert (line["level"], line["message"]) == ("info", "event NewEvent")
+    assert metrics.collect() == ()
+
+
+def test_every_described_event_is_among_the_examples():
+    assert {type(event) for event, _, _ in RARE} == set(rare_events._DESCRIBED)
+    assert set(rare_events._DESCRIBED) == set(rare_events._COUNTED)
 
 
 def meter():
@@ -198,6 +253,20 @@ def test_what_is_no_request_is_counted_but_not_timed_as_one(kind):
         (RARE[3][0], "localmcp.guard.failures", {"guard": "policy", "error.type": "KeyError"}, 1.0),
         (RARE[4][0], "localmcp.store.failures", {"store": "audit", "error.type": "OSError"}, 1.0),
         (RARE[5][0], "localmcp.configuration.reloads", None, 1.0),
+        (RARE[6][0], "localmcp.health.status", {"check": "db"}, 0.0),
+        (RARE[7][0], "localmcp.health.status", {"check": "db"}, 2.0),
+        (RARE[8][0], "localmcp.heal.attempts", {"check": "db", "outcome": "not_verified"}, 1.0),
+        (RARE[10][0], "localmcp.service.restarts",
+         {"service": "sync", "error.type": "OSError"}, 1.0),
+        (RARE[11][0], "localmcp.escalations", {"source": "s", "cause": "intensity"}, 1.0),
+        (RARE[12][0], "localmcp.loop.stalls", None, 1.0),
+        (RARE[12][0], "localmcp.loop.stalled", None, 2.5),
+        (RARE[13][0], "localmcp.ejections", {"cause": "success_rate"}, 1.0),
+        (RARE[14][0], "localmcp.retries.ended", {"outcome": "recovered"}, 1.0),
+        (RARE[15][0], "localmcp.hedges", None, 1.0),
+        (RARE[16][0], "localmcp.fallbacks", {"source": "value"}, 1.0),
+        (RARE[17][0], "localmcp.degradations", {"service": "s", "to": "reduced"}, 1.0),
+        (RARE[18][0], "localmcp.chaos", {"kind": "latency"}, 1.0),
     ],
 )  # fmt: skip
 def test_a_rare_event_is_counted(event, name, labels, value):

@@ -11,6 +11,7 @@ from typing import ClassVar
 __all__ = (
     "AuditUnavailableError",
     "AuditVerificationError",
+    "BulkheadFullError",
     "CircuitOpenError",
     "ConfigError",
     "DeadlineExceededError",
@@ -20,11 +21,14 @@ __all__ = (
     "InvalidArgumentsError",
     "InvalidResourceError",
     "MissingExtraError",
+    "OverloadedError",
     "PolicyDeniedError",
     "RateLimitedError",
     "RefusedError",
+    "RestartsExhaustedError",
     "StoreError",
     "StoreVersionError",
+    "ThrottledError",
     "UnauthenticatedError",
     "UnsafeOrderError",
     "UpstreamError",
@@ -98,6 +102,24 @@ class CircuitOpenError(RefusedError):
     """The circuit is open: the target failed too often and is left in peace."""
 
     code: ClassVar[str] = "circuit_open"
+
+
+class OverloadedError(RefusedError):
+    """Too much is running: the call waited for its turn in vain, or gave way to another."""
+
+    code: ClassVar[str] = "overloaded"
+
+
+class BulkheadFullError(OverloadedError):
+    """As many calls run and wait as may: this one could not even wait."""
+
+    code: ClassVar[str] = "bulkhead_full"
+
+
+class ThrottledError(RefusedError):
+    """The target turns calls away, so a share of them is not sent at all."""
+
+    code: ClassVar[str] = "throttled"
 
 
 class DeadlineExceededError(RefusedError):
@@ -188,3 +210,9 @@ class UpstreamError(HardenError):
     """A wrapped server did not start, went away, or answered with garbage."""
 
     code: ClassVar[str] = "upstream_unavailable"
+
+
+class RestartsExhaustedError(HardenError):
+    """A supervised service failed more often than its restarts allow; the cause says how."""
+
+    code: ClassVar[str] = "restarts_exhausted"

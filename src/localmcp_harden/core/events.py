@@ -16,12 +16,20 @@ from .model import CallKind, Decision, Principal
 __all__ = (
     "BreakerStateChanged",
     "CallRecord",
+    "ChaosInjected",
     "ConfigurationReloaded",
+    "EndpointEjectionChanged",
+    "Escalated",
     "Event",
     "EventSink",
     "GuardFailed",
+    "HealAttempted",
+    "HealthChanged",
+    "LoopStalled",
     "OutcomeKind",
+    "RetryEnded",
     "RetryScheduled",
+    "ServiceRestarted",
     "StageDecision",
     "StoreFailed",
     "discard",
@@ -114,8 +122,12 @@ class CallRecord:
 class BreakerStateChanged:
     """A circuit breaker went from one state to another.
 
-    `cause` is `failure_rate`, `trial_failed`, `trials_succeeded`, `open_time_over`,
-    `trial_hung`, `reset` or `configured`.
+    `cause` is `failure_rate`, `slow_call_rate`, `consecutive_failures`, `trial_failed`,
+    `trial_slow`, `trial_hung`, `trials_succeeded`, `open_time_over`, `reset` or
+    `configured`; of an operator's modes `forced_open`, `disabled`, `metrics_only`,
+    `released` and `would_open`; of a shared circuit `shared`, `shared_lost` and
+    `shared_again`. `duration_s` is how long the previous state lasted, `error_type` the
+    type of the error that decided, `""` when it was none.
     """
 
     at: float
@@ -123,6 +135,25 @@ class BreakerStateChanged:
     previous: str
     current: str
     cause: str
+    era: int = 0
+    duration_s: float = 0.0
+    error_type: str = ""
+
+
+@final
+@frozen(kw_only=True)
+class EndpointEjectionChanged:
+    """An endpoint was left out of its pool for `ejection_s` seconds, or is let in again.
+
+    `cause` is `consecutive_errors`, `success_rate`, `ejection_over` or `reset`.
+    """
+
+    at: float
+    pool: str
+    endpoint: str
+    ejected: bool
+    cause: str
+    ejection_s: float = 0.0
 
 
 @final
@@ -135,6 +166,77 @@ class RetryScheduled:
     attempt: int
     wait_s: float
     error_type: str
+
+
+@final
+@frozen(kw_only=True)
+class RetryEnded:
+    """An operation that failed for a passing reason is repeated no more.
+
+    `outcome` is `recovered`, `exhausted` (all attempts were made), `not_retryable` (a
+    later attempt failed otherwise), `deadline`, `asked_wait` (the target asks for a
+    longer wait than allowed), `budget`, `nested` (an enclosing operation is being
+    repeated), `switched_off` (the host has switched stamina off) or `cancelled`.
+    """
+
+    at: float
+    operation: str
+    outcome: str
+    attempts: int
+    waited_s: float
+    error_type: str = ""
+
+
+@final
+@frozen(kw_only=True)
+class ChaosInjected:
+    """A disturbance was made on purpose; `kind` is that of the rule."""
+
+    at: float
+    operation: str
+    kind: str
+    delay_s: float = 0.0
+
+
+@final
+@frozen(kw_only=True)
+class HedgeStarted:
+    """An operation took longer than `delay_s`, and the same was begun once more beside it."""
+
+    at: float
+    operation: str
+    hedge: int
+    delay_s: float
+
+
+@final
+@frozen(kw_only=True)
+class FallbackUsed:
+    """An operation failed and something else was answered.
+
+    `source` is `stale`, `function` or `value`; `age_s` is the age of a stale answer.
+    """
+
+    at: float
+    operation: str
+    source: str
+    error_type: str
+    age_s: float = 0.0
+
+
+@final
+@frozen(kw_only=True)
+class DegradationChanged:
+    """A service went from one level of degradation to another.
+
+    `cause` is `health`, `manual` or `configured`.
+    """
+
+    at: float
+    service: str
+    previous: str
+    current: str
+    cause: str
 
 
 @final
@@ -168,13 +270,102 @@ class ConfigurationReloaded:
     source: str
 
 
+@final
+@frozen(kw_only=True)
+class HealthChanged:
+    """A health check's settled status changed; `previous` is `""` at its first result.
+
+    `reason` is what the check says of itself, `""` when it says nothing.
+    """
+
+    at: float
+    check: str
+    previous: str
+    current: str
+    reason: str = ""
+
+
+@final
+@frozen(kw_only=True)
+class HealAttempted:
+    """A heal action was tried, and its check asked again.
+
+    `outcome` is `healed`, `not_verified`, `failed`, `timed_out` or `refused`; `attempt`
+    counts from 1 since the check was last well.
+    """
+
+    at: float
+    check: str
+    attempt: int
+    outcome: str
+    error_type: str = ""
+
+
+@final
+@frozen(kw_only=True)
+class ServiceRestarted:
+    """A supervised service ended and is started again after `wait_s` seconds.
+
+    `services` are all that are started again with it; `error_type` is `""` when it
+    ended without an error.
+    """
+
+    at: float
+    supervisor: str
+    service: str
+    services: tuple[str, ...]
+    wait_s: float
+    error_type: str = ""
+
+
+@final
+@frozen(kw_only=True)
+class Escalated:
+    """What heals by itself gave up, so that a person or a supervisor above must act.
+
+    `source` is the block, `subject` the check or the service; `cause` is `intensity`,
+    `heals_failed` or `will_not_stop`.
+    """
+
+    at: float
+    source: str
+    subject: str
+    cause: str
+    attempts: int
+    error_type: str = ""
+
+
+@final
+@frozen(kw_only=True)
+class LoopStalled:
+    """The event loop stood still for `stalled_s` seconds; told when it went on.
+
+    `stack` is where it stood, innermost last: file, line and function, no values.
+    """
+
+    at: float
+    stalled_s: float
+    stack: tuple[str, ...] = ()
+
+
 Event: TypeAlias = (
     CallRecord
     | BreakerStateChanged
+    | EndpointEjectionChanged
     | RetryScheduled
+    | RetryEnded
+    | ChaosInjected
+    | HedgeStarted
+    | FallbackUsed
+    | DegradationChanged
     | GuardFailed
     | StoreFailed
     | ConfigurationReloaded
+    | HealthChanged
+    | HealAttempted
+    | ServiceRestarted
+    | Escalated
+    | LoopStalled
 )
 """Everything a sink may be handed."""
 

@@ -154,6 +154,9 @@ _ERROR_CODES: Mapping[str, int] = MappingProxyType(
         "deadline_exceeded": -32054,
         "audit_unavailable": -32055,
         "gate_failed": -32056,
+        "bulkhead_full": -32058,
+        "overloaded": -32059,
+        "throttled": -32060,
     }
 )
 _OTHER_REFUSAL = -32051
@@ -166,6 +169,9 @@ _READABLE = frozenset(
         "invalid_arguments",
         "circuit_open",
         "deadline_exceeded",
+        "bulkhead_full",
+        "overloaded",
+        "throttled",
     }
 )
 

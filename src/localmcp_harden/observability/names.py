@@ -14,14 +14,27 @@ __all__ = (
     "BREAKER_STATES",
     "BREAKER_TRANSITIONS",
     "CALLS",
+    "CAUSE",
+    "CHAOS",
+    "CHECK",
     "CODE",
     "CONFIGURATION_RELOADS",
+    "DEGRADATIONS",
     "DURATION_BUCKETS_S",
+    "EJECTIONS",
     "ERROR_TYPE",
+    "ESCALATIONS",
+    "FALLBACKS",
     "GUARD",
     "GUARD_FAILURES",
+    "HEALTH_STATUS",
+    "HEALTH_STATUSES",
+    "HEAL_ATTEMPTS",
+    "HEDGES",
     "KIND",
     "KNOWN_METHODS",
+    "LOOP_STALLED",
+    "LOOP_STALLS",
     "METHOD",
     "METRICS_MISUSE",
     "METRICS_OVERFLOW",
@@ -31,6 +44,10 @@ __all__ = (
     "OVERFLOW",
     "REFUSALS",
     "RETRIES",
+    "RETRY_ENDS",
+    "SERVICE",
+    "SERVICE_RESTARTS",
+    "SOURCE",
     "STORE",
     "STORE_FAILURES",
     "TOOL_ERROR",
@@ -57,11 +74,23 @@ CALLS: str = "localmcp.calls"
 REFUSALS: str = "localmcp.refusals"
 WOULD_REFUSE: str = "localmcp.refusals.observed"
 RETRIES: str = "localmcp.retries"
+RETRY_ENDS: str = "localmcp.retries.ended"
 BREAKER_STATE: str = "localmcp.breaker.state"
 BREAKER_TRANSITIONS: str = "localmcp.breaker.transitions"
+EJECTIONS: str = "localmcp.ejections"
+HEDGES: str = "localmcp.hedges"
+FALLBACKS: str = "localmcp.fallbacks"
+DEGRADATIONS: str = "localmcp.degradations"
+CHAOS: str = "localmcp.chaos"
 GUARD_FAILURES: str = "localmcp.guard.failures"
 STORE_FAILURES: str = "localmcp.store.failures"
 CONFIGURATION_RELOADS: str = "localmcp.configuration.reloads"
+HEALTH_STATUS: str = "localmcp.health.status"
+HEAL_ATTEMPTS: str = "localmcp.heal.attempts"
+SERVICE_RESTARTS: str = "localmcp.service.restarts"
+ESCALATIONS: str = "localmcp.escalations"
+LOOP_STALLS: str = "localmcp.loop.stalls"
+LOOP_STALLED: str = "localmcp.loop.stalled"
 METRICS_OVERFLOW: str = "localmcp.metrics.overflow"
 METRICS_MISUSE: str = "localmcp.metrics.misuse"
 
@@ -71,6 +100,10 @@ CODE: str = "code"
 BREAKER: str = "breaker"
 GUARD: str = "guard"
 STORE: str = "store"
+CHECK: str = "check"
+SERVICE: str = "service"
+SOURCE: str = "source"
+CAUSE: str = "cause"
 
 OVERFLOW: str = "__overflow__"
 """The label value of the series that takes what finds no room of its own."""
@@ -83,6 +116,11 @@ BREAKER_STATES: Mapping[str, float] = MappingProxyType(
     {"closed": 0.0, "half_open": 1.0, "open": 2.0}
 )
 """The level that stands for each state of a breaker; an unknown state is -1."""
+
+HEALTH_STATUSES: Mapping[str, float] = MappingProxyType(
+    {"unhealthy": 0.0, "degraded": 1.0, "healthy": 2.0}
+)
+"""The level that stands for each status of a health check; an unknown status is -1."""
 
 KNOWN_METHODS: frozenset[str] = frozenset(
     {

@@ -7,16 +7,7 @@ raise, as long as the services they write to keep their word.
 from collections.abc import Callable
 from typing import TypeAlias, cast, final
 
-from ..core.events import (
-    BreakerStateChanged,
-    CallRecord,
-    ConfigurationReloaded,
-    Event,
-    GuardFailed,
-    OutcomeKind,
-    RetryScheduled,
-    StoreFailed,
-)
+from ..core.events import CallRecord, Event, OutcomeKind
 from ..core.model import CallKind
 from ..mechanisms.digest import short_digest
 from ..protocols.observability import (
@@ -30,12 +21,10 @@ from ..protocols.observability import (
     SettledContext,
 )
 from . import names
+from .rare_events import DECLARED as RARE_DECLARED, count_rare, describe_rare
 
 __all__ = ("CallLogger", "CallMeter")
 
-_RareEvent: TypeAlias = (
-    BreakerStateChanged | RetryScheduled | GuardFailed | StoreFailed | ConfigurationReloaded
-)
 _Usual: TypeAlias = tuple[CallKind, str, str]
 _MAX_USUAL = 1_000
 _MAX_SHOWN_NAME_CHARS = 128
@@ -84,7 +73,7 @@ class CallLogger:
             else:
                 self._calls.log(_level(event), *_line(event))
         else:
-            level, message, context = _describe(event)
+            level, message, context = describe_rare(event)
             self._events.log(level, message, context)
 
 
@@ -172,42 +161,6 @@ def _add_trouble(record: CallRecord, context: SettledContext) -> None:
         }
 
 
-def _describe(event: _RareEvent) -> tuple[LogLevel, str, dict[str, object]]:
-    """Return the line of a rare event: what happened in words, the parts as context."""
-    if isinstance(event, BreakerStateChanged):
-        return (
-            LogLevel.WARNING if event.current == "open" else LogLevel.INFO,
-            f"breaker {event.breaker}: {event.previous} to {event.current}",
-            {"event": "breaker_state_changed", "breaker": event.breaker,
-             "previous": event.previous, "current": event.current, "cause": event.cause},
-        )  # fmt: skip
-    if isinstance(event, RetryScheduled):
-        return (
-            LogLevel.INFO,
-            f"{event.operation}: attempt {event.attempt} failed, the next in {event.wait_s:.3g} s",
-            {"event": "retry_scheduled", "operation": event.operation, "attempt": event.attempt,
-             "wait_s": event.wait_s, "error_type": event.error_type},
-        )  # fmt: skip
-    if isinstance(event, GuardFailed):
-        return (
-            LogLevel.ERROR,
-            f"guard {event.guard} broke: {event.error_type}",
-            {"event": "guard_failed", "guard": event.guard, "error_type": event.error_type},
-        )
-    if isinstance(event, StoreFailed):
-        return (
-            LogLevel.ERROR,
-            f"store {event.store} failed: {event.error_type}",
-            {"event": "store_failed", "store": event.store, "error_type": event.error_type,
-             "detail": event.detail},
-        )  # fmt: skip
-    return (
-        LogLevel.INFO,
-        f"configuration {event.version} is in force",
-        {"event": "configuration_reloaded", "version": event.version, "source": event.source},
-    )
-
-
 @final
 class CallMeter:
     """Counts calls and rare events under the names of `names`.
@@ -233,7 +186,7 @@ class CallMeter:
     def __call__(self, event: Event, /) -> None:
         """Count one event."""
         if not isinstance(event, CallRecord):
-            self._count_rare(event)
+            count_rare(self._metrics, event)
             return
         if self._binds and event.outcome is OutcomeKind.OK and not event.would_refuse:
             # Most calls end here: making the labels anew costs several times as much.
@@ -268,25 +221,6 @@ class CallMeter:
             metrics.increment_counter(names.REFUSALS, 1.0, {names.CODE: record.code})
         for code in record.would_refuse:
             metrics.increment_counter(names.WOULD_REFUSE, 1.0, {names.CODE: code})
-
-    def _count_rare(self, event: _RareEvent) -> None:
-        metrics = self._metrics
-        if isinstance(event, BreakerStateChanged):
-            breaker = {names.BREAKER: event.breaker}
-            level = names.BREAKER_STATES.get(event.current, -1.0)
-            metrics.record_gauge(names.BREAKER_STATE, level, breaker)
-            labels = {**breaker, "from": event.previous, "to": event.current}
-            metrics.increment_counter(names.BREAKER_TRANSITIONS, 1.0, labels)
-        elif isinstance(event, RetryScheduled):
-            metrics.increment_counter(names.RETRIES, 1.0, {names.ERROR_TYPE: event.error_type})
-        elif isinstance(event, GuardFailed):
-            labels = {names.GUARD: event.guard, names.ERROR_TYPE: event.error_type}
-            metrics.increment_counter(names.GUARD_FAILURES, 1.0, labels)
-        elif isinstance(event, StoreFailed):
-            labels = {names.STORE: event.store, names.ERROR_TYPE: event.error_type}
-            metrics.increment_counter(names.STORE_FAILURES, 1.0, labels)
-        else:
-            metrics.increment_counter(names.CONFIGURATION_RELOADS)
 
 
 def _call_labels(record: CallRecord) -> dict[str, str]:
@@ -327,15 +261,5 @@ _DECLARED = (
     (names.CALLS, MetricKind.COUNTER, "Calls by kind, outcome and code.", ""),
     (names.REFUSALS, MetricKind.COUNTER, "Calls that a guard refused, by code.", ""),
     (names.WOULD_REFUSE, MetricKind.COUNTER, "Refusals that observing let pass, by code.", ""),
-    (names.RETRIES, MetricKind.COUNTER, "Attempts that were repeated, by error.", ""),
-    (
-        names.BREAKER_STATE,
-        MetricKind.GAUGE,
-        "Where breakers stand: 0 closed, 1 half open, 2 open.",
-        "",
-    ),
-    (names.BREAKER_TRANSITIONS, MetricKind.COUNTER, "Changes of breakers' states.", ""),
-    (names.GUARD_FAILURES, MetricKind.COUNTER, "Guards, sinks and predicates that raised.", ""),
-    (names.STORE_FAILURES, MetricKind.COUNTER, "Stores that could not be written.", ""),
-    (names.CONFIGURATION_RELOADS, MetricKind.COUNTER, "New configurations in force.", ""),
+    *RARE_DECLARED,
 )

@@ -13,9 +13,14 @@ from .authenticator import (
     authenticator as authenticator,
     local_authenticator as local_authenticator,
 )
+from .bulkhead import bulkhead as bulkhead
 from .circuit_breaker import circuit_breaker as circuit_breaker
 from .deadline import deadline as deadline
+from .degradation import degradation as degradation
 from .editable_policy_gate import editable_policy_gate as editable_policy_gate
+from .fallback import fallback as fallback
+from .health_registry import health_registry as health_registry
+from .hedge import hedge as hedge
 from .input_bounds import input_bounds as input_bounds
 from .kit import (
     ContractKit as ContractKit,
@@ -29,6 +34,9 @@ from .policy_gate import policy_gate as policy_gate
 from .rate_limiter import rate_limiter as rate_limiter
 from .redactor import redactor as redactor
 from .retry import retry as retry
+from .retry_budget import retry_budget as retry_budget
+from .supervisor import supervisor as supervisor
+from .throttle import throttle as throttle
 
 __all__ = (
     "ContractKit",
@@ -38,9 +46,14 @@ __all__ = (
     "argument_validator",
     "audit_log",
     "authenticator",
+    "bulkhead",
     "circuit_breaker",
     "deadline",
+    "degradation",
     "editable_policy_gate",
+    "fallback",
+    "health_registry",
+    "hedge",
     "input_bounds",
     "local_authenticator",
     "logging_service",
@@ -49,5 +62,8 @@ __all__ = (
     "rate_limiter",
     "redactor",
     "retry",
+    "retry_budget",
     "run",
+    "supervisor",
+    "throttle",
 )
