@@ -77,7 +77,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All tests but those against real components, in random order."""
     install(session, "-e", ".[all]", groups=("test",))
-    session.run("pytest", "-m", "not real", *session.posargs)
+    session.run("pytest", "-n", "auto", "-m", "not real", *session.posargs)
 
 
 @nox.session
