@@ -51,6 +51,8 @@ anything = settings(
 
 
 @given(path=relative, absolute=st.booleans())
+@example(path="deep/../loop", absolute=False)
+@example(path="deep/../loop/file", absolute=False)
 @anything
 def test_the_system_opens_what_the_name_says(tree, path, absolute):
     root = str(tree / "root")

@@ -9,6 +9,7 @@ Lengths are characters and, encoded, bytes. Paths are POSIX paths.
 import ipaddress
 import os
 import re
+from contextlib import suppress
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from ..core.errors import ConfigError, InvalidResourceError
@@ -286,7 +287,11 @@ def _resolve(path: str) -> str:
             return os.path.realpath(path, strict=True)
         except (FileNotFoundError, NotADirectoryError):
             # What does not exist yet: its existing part is resolved all the same.
-            return os.path.realpath(path)
+            resolved = os.path.realpath(path)
+            # A loop of links behind something that does not exist shows only now.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.path.realpath(resolved, strict=True)
+            return resolved
     except (OSError, ValueError):
         raise InvalidResourceError("the path can not be resolved") from None
 
