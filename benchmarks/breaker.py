@@ -1,6 +1,13 @@
-"""Circuit breakers: ours beside aiobreaker, purgatory, circuitbreaker and pybreaker."""
+"""Circuit breakers: ours beside aiobreaker, purgatory, circuitbreaker, pybreaker and interlock.
 
+Of these only interlock obeys our rules but one (a hung trial blocks it); it is measured
+where it is installed.
+"""
+
+import contextlib
 import itertools
+import math
+import time
 from datetime import timedelta
 
 import anyio
@@ -26,7 +33,19 @@ def run(bench: Bench) -> None:
     success(bench)
     failing(bench)
     rejection(bench)
+    modes(bench)
+    facade(bench)
+    crowd(bench)
     by_name(bench)
+
+
+def interlock_breaker():
+    """Return interlock's breaker with the window of ours, None where it is not installed."""
+    try:
+        import interlock
+    except ImportError:
+        return None
+    return interlock.CircuitBreaker(name="bench", config=interlock.Config())
 
 
 def success(bench: Bench) -> None:
@@ -49,9 +68,12 @@ def success(bench: Bench) -> None:
     async def through_pybreaker() -> int:
         return sync.call(lambda: 1)
 
+    correct = interlock_breaker()
+    subjects = {} if correct is None else {"interlock-cb": lambda: correct.call_async(work)}
     medians = bench.compare_async(
         "success",
-        {
+        subjects
+        | {
             "bare await": work,
             OURS: lambda: ours.execute(work),
             "aiobreaker": lambda: aio.call_async(work),
@@ -63,6 +85,9 @@ def success(bench: Bench) -> None:
     )
     ratio = medians[OURS] / medians["aiobreaker"]
     bench.target("success", "at most 0.5 of aiobreaker", ratio, met=ratio <= 0.5)
+    if correct is not None:
+        ratio = medians[OURS] / medians["interlock-cb"]
+        bench.target("success", "below every correct peer", ratio, met=ratio < 1.0)
 
 
 def failing(bench: Bench) -> None:
@@ -130,6 +155,88 @@ def rejection(bench: Bench) -> None:
     )
     ratio = medians[OURS] / medians["raise and catch"]
     bench.target("rejection", "at most 2 of a bare raise and catch", ratio, met=ratio <= 2.0)
+
+
+def modes(bench: Bench) -> None:
+    """What a clock costs: a window of time and slow calls read it at every call."""
+    import aiobreaker
+
+    aio = aiobreaker.CircuitBreaker()
+    timed = SlidingWindowBreaker(BreakerConfig(window_s=60.0))
+    slow = SlidingWindowBreaker(BreakerConfig(window_s=60.0, slow_call_s=1.0))
+    row = SlidingWindowBreaker(BreakerConfig(consecutive_failures=5))
+    medians = bench.compare_async(
+        "windows",
+        {
+            "bare await": work,
+            "failures in a row": lambda: row.execute(work),
+            "time window": lambda: timed.execute(work),
+            "time window, slow calls": lambda: slow.execute(work),
+            "aiobreaker": lambda: aio.call_async(work),
+        },
+        base="bare await",
+    )
+    ratio = medians["time window, slow calls"] / medians["aiobreaker"]
+    bench.target("windows", "time and slow calls below aiobreaker", ratio, met=ratio < 1.0)
+
+
+def facade(bench: Bench) -> None:
+    import aiobreaker
+
+    from localmcp_harden.resilience.breaker_aiobreaker import AiobreakerCircuitBreaker
+
+    ours = AiobreakerCircuitBreaker()
+    aio = aiobreaker.CircuitBreaker()
+    medians = bench.compare_async(
+        "facade",
+        {"aiobreaker": lambda: aio.call_async(work), OURS: lambda: ours.call_async(work)},
+        base="aiobreaker",
+    )
+    ratio = medians[OURS] / medians["aiobreaker"]
+    bench.target("facade", "at most aiobreaker itself", ratio, met=ratio <= 1.0)
+
+
+async def _swallow(breaker, operation) -> None:
+    with contextlib.suppress(Exception):
+        await breaker.execute(operation)
+
+
+async def _cost_among(kind: str, callers: int) -> float:
+    """Return the seconds of one call while as many others are on their way."""
+    half_open = kind == "half-open"
+    settings = {"minimum_calls": 1, "window_calls": 1 if half_open else WINDOW}
+    breaker = SlidingWindowBreaker(BreakerConfig(open_s=1e-9, **settings))
+    async with anyio.create_task_group() as tasks:
+        if half_open:
+            await _swallow(breaker, fail)
+        for _ in range(callers):
+            tasks.start_soon(_swallow, breaker, anyio.sleep_forever)
+        await anyio.wait_all_tasks_blocked()
+        started = time.perf_counter()
+        for _ in range(2_000):
+            await _swallow(breaker, work)
+        cost = (time.perf_counter() - started) / 2_000
+        tasks.cancel_scope.cancel()
+    return cost
+
+
+def crowd(bench: Bench) -> None:
+    """What one call costs while 10 or 1,000 others are on their way, closed and half-open."""
+    cases = [(kind, callers) for kind in ("closed", "half-open") for callers in (10, 1_000)]
+    costs: dict[tuple[str, int], float] = {}
+    for _ in range(bench.rounds):
+        for case in cases:
+            costs[case] = min(anyio.run(_cost_among, *case), costs.get(case, math.inf))
+    for kind, callers in cases:
+        few, cost = costs[kind, 10], costs[kind, callers]
+        bench.row(f"{kind}, others waiting", str(callers), "us", cost * 1e6, cost / few)
+        if callers > 10:
+            bench.target(
+                f"{kind}, others waiting",
+                "1,000 callers at most 1.2 of 10",
+                cost / few,
+                met=cost <= 1.2 * few,
+            )
 
 
 def by_name(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import anyio
 
 from benchmarks.harness import OURS, Bench
 from localmcp_harden.resilience.deadline import DeadlineConfig, ScopeDeadline
+from localmcp_harden.resilience.deadline_travel import DeadlineTravel
 
 
 async def work() -> int:
@@ -40,4 +41,31 @@ def run(bench: Bench) -> None:
         "no timeout",
         {"bare await": work, OURS: lambda: without.execute(work)},
         base="bare await",
+    )
+
+    async def as_context() -> int:
+        with ours.limit():
+            return await work()
+
+    bench.compare_async(
+        "as a context",
+        {"anyio.fail_after": with_anyio, OURS: as_context},
+        base="anyio.fail_after",
+    )
+    travelling(bench)
+
+
+def travelling(bench: Bench) -> None:
+    """Time writing the time left into a request and reading it back."""
+    travel = DeadlineTravel(lambda: 12.5)
+    field = travel.headers()
+    bench.compare(
+        "time left, on its way",
+        {
+            "a dict with a number": lambda: {"timeout": str(12.5)},
+            f"{OURS}, write a header": travel.headers,
+            f"{OURS}, read a header": lambda: travel.from_headers(field, trusted=True),
+            f"{OURS}, write _meta": travel.meta,
+        },
+        base="a dict with a number",
     )

@@ -2,11 +2,12 @@
 
 import anyio
 import pytest
+from attrs import fields
 
 from localmcp_harden.compose.chain import Chain, Mode
 from localmcp_harden.compose.record import Recorder
 from localmcp_harden.compose.stages import freeze
-from localmcp_harden.core.errors import AuditUnavailableError
+from localmcp_harden.core.errors import AuditUnavailableError, CircuitOpenError
 from localmcp_harden.core.events import CallRecord, GuardFailed, OutcomeKind
 from localmcp_harden.core.model import (
     ALLOW,
@@ -446,3 +447,108 @@ async def test_without_room_in_the_audit_log_nothing_begins(mode):
     else:
         assert outcome.is_success
         assert world.record.would_refuse == ("audit_unavailable",)
+
+
+def undoing(name, ends):
+    def body(state):
+        state.undo += ((name, ends),)
+
+    return Stage(name=name, slot=Slot.CORRELATE, check=body)
+
+
+async def test_what_a_check_leaves_to_undo_is_undone_last_first_before_the_record():
+    seen = []
+    world = World(
+        undoing("a", lambda: seen.append(("a", len(world.sink.records)))),
+        undoing("b", lambda: (seen.append(("b", world.handled)), world.clock.advance(1.5))),
+    )
+    await world.run()
+
+    assert seen == [("b", 1), ("a", 0)]
+    # Its time is its stage's own.
+    assert world.record.timings == {"record": 0.0, "a": 0.0, "b": 1.5, "handler": 2.0}
+    assert world.record.duration_s == 3.5
+
+
+async def test_an_undo_that_raises_hurts_neither_the_others_nor_the_record():
+    seen = []
+
+    def broken():
+        raise ValueError("s3cret")
+
+    world = World(undoing("a", lambda: seen.append("a")), undoing("b", broken))
+
+    assert (await world.run()).is_success
+    assert seen == ["a"]
+    assert world.record.outcome is OutcomeKind.OK
+    (failure,) = [event for event in world.sink.events if isinstance(event, GuardFailed)]
+    assert (failure.guard, failure.error_type) == ("b", "ValueError")
+
+
+async def test_a_cancelled_call_is_undone():
+    seen = []
+
+    async def forever(call):
+        await anyio.sleep_forever()
+
+    world = World(undoing("a", lambda: seen.append("a")))
+    with anyio.move_on_after(0.01):
+        await world.run(forever)
+
+    assert seen == ["a"]
+    assert world.record.outcome is OutcomeKind.CANCELLED
+
+
+def refusing(error, *, refuses):
+    async def around(state, call_next):
+        raise error
+
+    return Stage(name="busy", slot=Slot.BULKHEAD, around=around, refuses=refuses)
+
+
+async def test_an_around_refuses_by_the_error_that_it_names():
+    world = World(refusing(CircuitOpenError("not now", 3.0), refuses=CircuitOpenError))
+
+    refusal = (await world.run()).refusal
+
+    assert (refusal.code, refusal.retry_after_s, world.handled) == ("circuit_open", 3.0, 0)
+    assert [made.stage for made in world.record.decisions] == ["busy"]
+
+
+async def test_where_the_chain_observes_a_call_goes_on_without_the_around_that_refuses():
+    stage = refusing(CircuitOpenError("not now"), refuses=CircuitOpenError)
+    world = World(stage, mode=Mode.OBSERVE)
+
+    assert (await world.run()).value == {"ok": True}
+    assert (world.handled, world.record.would_refuse) == (1, ("circuit_open",))
+
+
+@pytest.mark.parametrize("refuses", [None, CircuitOpenError])
+async def test_an_error_that_an_around_does_not_name_is_a_broken_guard(refuses):
+    world = World(refusing(AuditUnavailableError("no"), refuses=refuses))
+
+    assert (await world.run()).refusal.code == "gate_failed"
+    assert world.handled == 0
+
+
+async def test_a_record_has_every_field():
+    world = World()
+    await world.run()
+
+    # It is made of a dict, past the constructor.
+    made = world.record
+    assert list(vars(made)) == [each.name for each in fields(CallRecord)]
+    assert made == CallRecord(**vars(made))
+
+
+async def test_an_error_that_counts_for_nothing_is_an_error_all_the_same():
+    class EmptyError(Exception):
+        def __len__(self):
+            return 0
+
+    async def failing(call):
+        raise EmptyError
+
+    world = World()
+    await world.run(failing)
+    assert (world.record.outcome, world.record.code) == (OutcomeKind.ERROR, "EmptyError")

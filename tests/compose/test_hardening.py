@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from attrs import evolve, fields
 
 from localmcp_harden import (
     CallKind,
@@ -25,6 +26,7 @@ from localmcp_harden.mechanisms.redact import RedactionConfig
 from localmcp_harden.protocols.chain import Slot, Stage
 from localmcp_harden.protocols.resilience import BreakerConfig, BreakerState
 from localmcp_harden.protocols.security import Credentials, Transport
+from localmcp_harden.resilience.deadline import DeadlineConfig
 from localmcp_harden.security.access.limits import RateLimitConfig
 from localmcp_harden.security.policy.gate import PolicyConfig
 from localmcp_harden.testing import (
@@ -470,3 +472,56 @@ async def test_a_call_made_within_a_call_knows_its_parent(make, sink):
     inner, outer_record = sink.records
     assert inner.parent_id == outer_record.call_id
     assert outer_record.parent_id is None
+
+
+def test_a_new_call_has_every_field():
+    # It is made of dicts, past the constructors.
+    call = Hardening().new_call(CallKind.TOOL, "tools/call", "a", {"b": 1}, session_id="s")
+    for made in (call, call.security):
+        assert list(vars(made)) == [each.name for each in fields(type(made))]
+        assert made == type(made)(**vars(made))
+
+
+async def test_the_stores_are_open_while_somebody_uses_them(make):
+    hardening = make()
+    assert not hardening.is_open
+    async with hardening:
+        assert hardening.is_open
+    assert not hardening.is_open
+
+
+async def test_a_call_has_its_id_on_its_lines_and_leaves_the_one_before(make):
+    logs = FakeLoggingService()
+    hardening, seen = make(logs=logs), []
+    logs.set_correlation_id("before")
+    try:
+
+        async def handler(call):
+            seen.append((call.id, logs.get_correlation_id()))
+            return Outcome()
+
+        await run(hardening, handler=handler)
+        assert seen[0][0] == seen[0][1]
+        assert logs.get_correlation_id() == "before"
+    finally:
+        logs.set_correlation_id(None)
+
+
+async def test_what_takes_too_long_is_refused_by_the_deadline(make, sink):
+    async def handler(call):
+        await anyio.sleep_forever()
+
+    hardening = make(HardenConfig(policy=ALL, deadline=DeadlineConfig(timeout_s=0.01)))
+    assert (await run(hardening, handler=handler)).refusal.code == "deadline_exceeded"
+    (record,) = sink.records
+    assert record.decisions[-1].stage == "deadline"
+
+
+async def test_neither_action_nor_name_is_recorded_as_a_caller_made_it_up(make, sink):
+    hardening = make()
+    call = hardening.new_call(CallKind.TOOL, "tools/call", "invented")
+    security = evolve(call.security, action="password=s3cret")  # pragma: allowlist secret
+    await hardening.run(call.with_security(security), answer, credentials=LOCAL)
+    (record,) = sink.records
+    assert (record.method, record.name) == ("tools/call", "_unknown")
+    assert record.action == "password=[redacted]"  # pragma: allowlist secret

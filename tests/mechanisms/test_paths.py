@@ -7,7 +7,7 @@ import os
 import string
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, example, given, settings, strategies as st
 
 from localmcp_harden.core.errors import ConfigError, InvalidResourceError
 from localmcp_harden.mechanisms.paths import (

@@ -277,3 +277,10 @@ def test_the_quick_look_misses_no_combination_of_marks(parts):
         from localmcp_harden.mechanisms import secret_forms
 
         assert secret_forms._automaton().search(text) is None
+
+
+@pytest.mark.parametrize("length", [11, 12, 13])
+def test_a_key_id_of_letters_and_digits_alone_is_hidden_from_its_length_on(length):
+    text = "AKIA" + "Z" * length
+    assert may_hold_token(text) is (length >= 12)
+    assert KeyRedactor().redact_text(text) == (text if length < 12 else REDACTED)

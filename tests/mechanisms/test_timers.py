@@ -137,7 +137,7 @@ async def test_a_timer_that_finds_only_dead_entries_clears_them_and_stops():
         await anyio.sleep_forever()
     assert cut.cancelled_caught
     timer = timer_of(clock)
-    assert (len(timer), timer._dead, timer._due) == (0, 0, math.inf)
+    assert (len(timer), timer.dead, timer._due) == (0, 0, math.inf)
 
 
 @pytest.mark.anyio

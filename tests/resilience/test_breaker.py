@@ -17,6 +17,7 @@ from localmcp_harden.core.errors import CircuitOpenError
 from localmcp_harden.core.events import BreakerStateChanged, GuardFailed
 from localmcp_harden.protocols.resilience import BreakerConfig, BreakerState
 from localmcp_harden.resilience.breaker import SlidingWindowBreaker
+from localmcp_harden.testing.chance import FakeRandom
 from localmcp_harden.testing.clock import FakeClock
 from localmcp_harden.testing.doubles.circuit_breaker import FakeCircuitBreaker
 from localmcp_harden.testing.recording import RecordingSink
@@ -612,3 +613,53 @@ async def test_the_fake_can_be_forced():
     fake.reset()
     assert fake.forced is None
     assert fake.outcomes == ["refused", "ok", *["BoomError"] * 20]
+
+
+# --- windows, slow calls, growing open times -----------------------------------------------
+
+
+async def test_chance_takes_its_share_of_the_open_time():
+    clock = FakeClock()
+    config = BreakerConfig(minimum_calls=1, window_calls=1, open_s=10.0, open_jitter=0.4)
+    breaker = SlidingWindowBreaker(config, clock=clock, random=FakeRandom(0.5))
+    await trip(breaker)
+    assert breaker.snapshot().retry_after_s == 8.0
+
+
+async def test_a_slow_success_ends_a_row_of_failures():
+    breaker, clock, _ = make(consecutive_failures=2, slow_call_s=1.0, minimum_calls=4)
+
+    async def slow():
+        clock.advance(1.0)
+
+    for operation in (bad, slow, bad):
+        with suppress(BoomError):
+            await breaker.execute(operation)
+    assert breaker.get_state() is CLOSED
+
+
+async def test_a_time_window_is_exact_to_a_tenth():
+    breaker, clock, _ = make(window_s=10.0, minimum_calls=100)
+    await breaker.execute(good)
+    clock.advance(9.9)
+    assert breaker.snapshot().calls == 1
+    clock.advance(0.1)
+    assert breaker.snapshot().calls == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"window_s": 0.0},
+        {"consecutive_failures": 0},
+        {"slow_call_s": 0.0},
+        {"slow_call_rate": 1.1},
+        {"open_factor": 0.5},
+        {"max_open_s": 1.0, "open_factor": 2.0},
+        {"open_jitter": 1.1},
+        {"stable_s": -1.0},
+    ],
+)
+def test_nonsense_of_the_newer_settings_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        BreakerConfig(**wrong)

@@ -43,36 +43,63 @@ class Cancelled(BaseException):
 class Model:
     """What the breaker should do, written for reading: lists, no era, eager time."""
 
-    def __init__(self, config):
+    def __init__(self, config, now):
         self.config = config
         self.state = "closed"
-        self.window = []
-        self.opened_at = 0.0
-        self.counted = set()  # calls whose outcome will go into the window
+        self.mode = "automatic"
+        self.window = []  # of (failed, slow, when)
+        self.since = now
+        self.row = 0
+        self.openings = 0
+        self.open_for = 0.0
+        self.counted = {}  # calls whose outcome will go into the window, and when they began
         self.trials = {}
         self.successes = 0
         self.refused = 0
         self.transitions = 0
+        self.would = []
+        self.is_told = False
 
     def go(self, state, now):
+        if state == "open" and self.mode == "automatic":
+            if self.state == "closed" and now - self.since >= self.config.stable_s:
+                self.openings = 0
+            grown = self.config.open_s * self.config.open_factor**self.openings
+            self.open_for = min(grown, self.config.max_open_s)
+            self.openings += 1
         self.state = state
         self.transitions += 1
-        self.counted, self.trials, self.successes = set(), {}, 0
-        if state == "open":
-            self.opened_at = now
+        self.counted, self.trials, self.successes, self.row = {}, {}, 0, 0
+        self.since = now
+        self.is_told = False
         if state == "closed":
             self.window = []
 
+    def set_mode(self, mode, now):
+        self.mode = mode
+        self.openings = 0
+        self.go("open" if mode == "forced_open" else "closed", now)
+        self.window = []
+
     def tick(self, now):
-        if self.state == "open" and now >= self.opened_at + self.config.open_s:
+        if self.mode == "forced_open":
+            return
+        if self.state == "open" and now >= self.since + self.open_for:
             self.go("half_open", now)
         wait = self.config.half_open_max_wait_s
         if any(now >= began + wait for began in self.trials.values()):
             self.go("half_open", now)
+        if self.state == "closed" and self.config.window_s is not None:
+            width = self.config.window_s / 10
+
+            def bucket(when):
+                return int((when - self.since) / width)
+
+            self.window = [seen for seen in self.window if bucket(seen[2]) > bucket(now) - 10]
 
     def admit(self, call, now):
         if self.state == "closed":
-            self.counted.add(call)
+            self.counted[call] = now
             return True
         taken = len(self.trials) + self.successes
         if self.state == "half_open" and taken < self.config.half_open_permits:
@@ -81,18 +108,39 @@ class Model:
         self.refused += 1
         return False
 
+    def reasons(self):
+        config = self.config
+        enough = self.window and len(self.window) >= config.minimum_calls
+        failed = sum(seen[0] for seen in self.window)
+        slow = sum(seen[1] for seen in self.window)
+        if config.consecutive_failures is not None:
+            yield self.row >= config.consecutive_failures
+        else:
+            yield enough and failed / len(self.window) >= config.failure_rate
+        if config.slow_call_s is not None:
+            yield enough and slow / len(self.window) >= config.slow_call_rate
+
     def end(self, call, outcome, now):
-        if call in self.counted:
-            self.counted.discard(call)
-            if outcome in ("good", "bad"):
-                self.window = [*self.window, outcome][-self.config.window_calls :]
-                failures = self.window.count("bad")
-                enough = len(self.window) >= self.config.minimum_calls
-                if enough and failures and failures / len(self.window) >= self.config.failure_rate:
+        began = self.counted.pop(call, None)
+        slow_s = self.config.slow_call_s
+        if began is not None:
+            if outcome in ("good", "bad") and self.mode != "disabled":
+                slow = slow_s is not None and now - began >= slow_s
+                self.window.append((outcome == "bad", slow, now))
+                if self.config.window_s is None:
+                    self.window = self.window[-self.config.window_calls :]
+                self.row = self.row + 1 if outcome == "bad" else 0
+                after = any(self.reasons())
+                if after and self.mode == "automatic":
                     self.go("open", now)
+                else:
+                    if after and not self.is_told:
+                        self.would.append(now)
+                    self.is_told = bool(after)
         elif call in self.trials:
-            del self.trials[call]
-            if outcome == "bad":
+            slow = slow_s is not None and now - self.trials.pop(call, now) >= slow_s
+            self.trials.pop(call, None)
+            if outcome == "bad" or (outcome == "good" and slow):
                 self.go("open", now)
             elif outcome == "good":
                 self.successes += 1
@@ -111,12 +159,24 @@ class Breaker(RuleBasedStateMachine):
         minimum=st.integers(1, 5),
         rate=st.sampled_from([0.25, 0.5, 0.6, 1.0]),
         permits=st.integers(1, 3),
+        window_s=st.sampled_from([None, None, 5.0]),
+        row=st.sampled_from([None, None, 1, 3]),
+        slow_s=st.sampled_from([None, 1.0]),
+        slow_rate=st.sampled_from([0.5, 1.0]),
+        factor=st.sampled_from([1.0, 2.0]),
     )
-    def begin(self, window, minimum, rate, permits):
+    def begin(self, window, minimum, rate, permits, window_s, row, slow_s, slow_rate, factor):
         config = BreakerConfig(
             window_calls=window,
             minimum_calls=min(minimum, window),
             failure_rate=rate,
+            window_s=window_s,
+            consecutive_failures=row,
+            slow_call_s=slow_s,
+            slow_call_rate=slow_rate,
+            open_factor=factor,
+            max_open_s=6.0,
+            stable_s=3.0,
             open_s=2.0,
             half_open_permits=permits,
             half_open_max_wait_s=1.5,
@@ -126,7 +186,7 @@ class Breaker(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.sink = RecordingSink()
         self.breaker = SlidingWindowBreaker(config, clock=self.clock, sink=self.sink)
-        self.model = Model(config)
+        self.model = Model(config, self.clock.monotonic())
         self.config = config
         self.open_calls = {}
         self.seen = set()
@@ -149,7 +209,8 @@ class Breaker(RuleBasedStateMachine):
             call.send(None)
         except CircuitOpenError as refusal:
             assert not admitted
-            assert refusal.retry_after_s
+            assert (refusal.retry_after_s is None) == (self.model.mode == "forced_open")
+            assert refusal.retry_after_s != 0
             return None
         assert admitted
         self.open_calls[key] = call
@@ -179,26 +240,32 @@ class Breaker(RuleBasedStateMachine):
         self.clock.advance(halves / 2)
         self.model.tick(self.clock.monotonic())
 
-    @precondition(lambda self: self.model.state == "closed")
+    @precondition(lambda self: self.model.state == "closed" and self.model.mode == "automatic")
     @rule()
     def break_the_target(self):
         """Steer: plain random walks seldom open the circuit, and seldom reach half-open."""
-        for _ in range(self.config.window_calls):
+        for _ in range(self.config.window_calls + 3):
             key = self.one()
             if key is not None:
                 self.end(key, "bad")
 
-    @precondition(lambda self: self.model.state == "open")
+    @precondition(lambda self: self.model.state == "open" and self.model.mode == "automatic")
     @rule()
     def wait_until_half_open(self):
-        self.clock.advance(2.0)
+        self.clock.advance(self.model.open_for)
         self.model.tick(self.clock.monotonic())
         assert self.breaker.get_state() is BreakerState.HALF_OPEN
 
     @rule()
     def reset(self):
         self.breaker.reset()
-        self.model.go("closed", self.clock.monotonic())
+        self.model.set_mode("automatic", self.clock.monotonic())
+
+    @rule(mode=st.sampled_from(["force_open", "disable", "metrics_only", "release", "release"]))
+    def control(self, mode):
+        getattr(self.breaker, mode)()
+        names = {"force_open": "forced_open", "disable": "disabled", "release": "automatic"}
+        self.model.set_mode(names.get(mode, mode), self.clock.monotonic())
 
     @invariant()
     def agrees(self):
@@ -211,7 +278,14 @@ class Breaker(RuleBasedStateMachine):
         assert snapshot.state.value == model.state
         assert snapshot.refused == model.refused
         assert snapshot.era == model.transitions
-        assert (snapshot.calls, snapshot.failures) == (len(model.window), model.window.count("bad"))
+        assert (snapshot.calls, snapshot.failures, snapshot.slow) == (
+            len(model.window),
+            sum(failed for failed, _, _ in model.window),
+            sum(slow for _, slow, _ in model.window),
+        )
+        assert snapshot.mode.value == model.mode
+        told = [each for each in self.sink.of(BreakerStateChanged) if each.cause == "would_open"]
+        assert len(told) == len(model.would)
         assert len(model.trials) <= self.config.half_open_permits
         assert (snapshot.retry_after_s > 0) == (
             model.state == "open"
@@ -231,6 +305,8 @@ class Breaker(RuleBasedStateMachine):
         for key in list(self.open_calls):
             self.end(key, "cancelled")
         self.clock.advance(10.0)
+        if self.model.mode != "automatic":
+            self.breaker.release()
         if self.breaker.get_state() is BreakerState.CLOSED:
             return
         for _ in range(self.config.half_open_permits):
@@ -240,5 +316,5 @@ class Breaker(RuleBasedStateMachine):
         assert self.breaker.get_state() is BreakerState.CLOSED
 
 
-Breaker.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Breaker.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestBreakerModel = Breaker.TestCase

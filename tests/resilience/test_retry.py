@@ -1,10 +1,11 @@
-"""StaminaRetry: what is its own, and the defects of its peers."""
+"""StaminaRetry: what is its own, and what stamina sees of it."""
 
+import contextlib
 import gc
-import io
 import logging
 import subprocess
 import sys
+import time
 import traceback
 import weakref
 
@@ -15,8 +16,9 @@ from hypothesis import given, strategies as st
 from stamina.instrumentation import LoggingOnRetryHook
 
 from localmcp_harden.core.errors import RateLimitedError, RefusedError
-from localmcp_harden.core.events import GuardFailed, RetryScheduled
+from localmcp_harden.core.events import GuardFailed, RetryEnded, RetryScheduled
 from localmcp_harden.core.model import Outcome
+from localmcp_harden.mechanisms import attempt_counter
 from localmcp_harden.mechanisms.chance import SystemRandom
 from localmcp_harden.resilience.retry import RetryConfig, StaminaRetry
 from localmcp_harden.testing.chance import FakeRandom
@@ -77,46 +79,67 @@ class AlwaysFails:
 # --- stamina: what it sees, what it decides ------------------------------------------
 
 
-async def test_no_secret_reaches_stamina_or_a_log(seen_by_stamina, caplog, capfd):
-    secret = "hunter2"
+async def test_staminas_hooks_and_log_lines_see_nothing_of_ours(seen_by_stamina, caplog, capfd):
+    retry, clock = make()
+    with caplog.at_level(logging.DEBUG), pytest.raises(ConnectionError):
+        await retry.execute(lambda: fail_with(ConnectionError("hunter2")))
+    assert len(clock.slept_s) == 3
+    assert (seen_by_stamina, caplog.records) == ([], [])
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_stamina_never_sleeps(monkeypatch):
+    def sleep(seconds):
+        raise AssertionError(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    retry, clock = make()
+    assert await retry.execute(Flaky(ConnectionError(), ConnectionError())) == "good"
+    assert clock.slept_s == [0.5, 1.0]
+
+
+async def test_staminas_own_loops_keep_their_hooks(seen_by_stamina):
     retry, _ = make()
-    with caplog.at_level(logging.DEBUG), pytest.raises(ConnectionError) as caught:
-        await retry.execute(lambda: fail_with(ConnectionError(secret)))
-
-    assert secret in str(caught.value)
-    assert len(seen_by_stamina) == 3
-    for details in seen_by_stamina:
-        shown = details.caused_by
-        assert secret not in repr(details)
-        assert (shown.args, shown.__cause__, shown.__context__) == ((), None, None)
-        assert shown.__traceback__ is None
-    logged = io.StringIO()
-    for record in caplog.records:
-        logged.write(f"{record.getMessage()} {vars(record)}")
-    assert "stamina.retry_scheduled" in logged.getvalue()
-    assert secret not in logged.getvalue()
-    assert secret not in "".join(capfd.readouterr())
+    await retry.execute(Flaky(ConnectionError()))
+    async for attempt in stamina.retry_context(on=ConnectionError, wait_initial=0, wait_jitter=0):
+        with attempt:
+            if attempt.num == 1:
+                raise ConnectionError
+    assert len(seen_by_stamina) == 1
 
 
-async def fail_with(error):
-    raise error
+async def test_a_context_manager_hook_is_never_entered_for_ours():
+    entered = []
+
+    @contextlib.contextmanager
+    def hook(_details):
+        entered.append(1)
+        yield
+
+    stamina.instrumentation.set_on_retry_hooks([hook])
+    retry, _ = make()
+    for _ in range(5):
+        await retry.execute(Flaky(ConnectionError(), ConnectionError()))
+    assert entered == []
 
 
-async def test_no_secret_reaches_stamina_from_an_error_being_handled(seen_by_stamina):
+async def test_another_stamina_would_show_its_hooks_no_secret(monkeypatch, seen_by_stamina):
+    # What happens when a version of stamina keeps its loop where we do not find it.
+    monkeypatch.setattr(attempt_counter, "_silence", lambda _turn: None)
     retry, _ = make()
     try:
         raise ValueError("hunter2")
     except ValueError:
-        await retry.execute(Flaky(ConnectionError()))
+        await retry.execute(Flaky(ConnectionError("hunter2")))
     (details,) = seen_by_stamina
-    assert details.caused_by.__context__ is None
+    shown = details.caused_by
+    assert "hunter2" not in repr(details)
+    assert (shown.args, shown.__cause__, shown.__context__) == ((), None, None)
+    assert (shown.__traceback__, details.wait_for) == (None, 0.0)
 
 
-async def test_stamina_never_waits(seen_by_stamina):
-    retry, clock = make()
-    await retry.execute(Flaky(ConnectionError(), ConnectionError()))
-    assert [details.wait_for for details in seen_by_stamina] == [0.0, 0.0]
-    assert clock.slept_s == [0.5, 1.0]
+async def fail_with(error):
+    raise error
 
 
 async def test_stamina_switched_off_by_the_host_is_off_here_too():
@@ -136,10 +159,11 @@ async def test_stamina_switched_off_by_the_host_is_off_here_too():
     assert operation.calls == 2
 
 
-async def test_a_hook_of_the_host_that_raises_costs_no_error():
+async def test_a_hook_of_the_host_that_raises_costs_no_error(monkeypatch):
     def broken(_details):
         raise RuntimeError("hook")
 
+    monkeypatch.setattr(attempt_counter, "_silence", lambda _turn: None)
     stamina.instrumentation.set_on_retry_hooks([broken])
     sink = RecordingSink()
     retry, _ = make(sink=sink)
@@ -400,7 +424,7 @@ async def test_spent_attempts_are_no_fault_of_a_guard():
     retry, _ = make(sink=sink)
     with pytest.raises(ConnectionError):
         await retry.execute(AlwaysFails())
-    assert {type(event) for event in sink.events} == {RetryScheduled}
+    assert {type(event) for event in sink.events} == {RetryScheduled, RetryEnded}
 
 
 # --- retries in retries --------------------------------------------------------------------

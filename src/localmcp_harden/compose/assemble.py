@@ -4,17 +4,55 @@ import os
 from collections.abc import Sequence
 from typing import cast
 
-from ..core.errors import UnsafeOrderError
-from ..protocols.chain import CallState, Slot, Stage
+from ..core.errors import CircuitOpenError, DeadlineExceededError, UnsafeOrderError
+from ..protocols.chain import CallState, Probe, Slot, Stage
 from ..protocols.security import LocalAuthenticator
-from . import stages
-from .blocks import Blocks
-from .chain import Mode
+from . import load_stages, stages
+from .blocks import Blocks, Ports
+from .chain import Chain, Mode
 from .config import STAGES, HardenConfig
 from .record import Recorder
 from .resources import canonicalise, may_touch
 
-__all__ = ("assemble",)
+__all__ = ("assemble", "make_chain")
+
+
+def make_chain(
+    config: HardenConfig,
+    blocks: Blocks,
+    ports: Ports,
+    own: Sequence[Stage],
+    probe: Probe | None,
+) -> tuple[Chain, Recorder]:
+    """Return the chain of a configuration, and the recorder of what never becomes a call.
+
+    Args:
+        config: What is on, and how.
+        blocks: What stands behind the stages.
+        ports: Time, and where records go.
+        own: A host's stages.
+        probe: A debugger's hook between the stages.
+
+    Raises:
+        UnsafeOrderError: One of the host's stages stands where it could do harm.
+    """
+    recorder = Recorder(
+        sink=ports.sink,
+        clock=ports.clock,
+        redactor=blocks.redactor,
+        audit=None if "audit" in config.disabled else blocks.audit,
+        enforced=config.mode is Mode.ENFORCE,
+    )
+    chain = Chain(
+        assemble(config, blocks, recorder, own),
+        recorder=recorder,
+        clock=ports.clock,
+        mode=config.mode,
+        probe=probe,
+        custom=frozenset(stage.name for stage in own),
+    )
+    # What a transport refuses is refused, whatever the chain only observes.
+    return chain, recorder.enforcing()
 
 
 def assemble(
@@ -55,7 +93,7 @@ def _built_in(
         Stage(
             name="correlate",
             slot=Slot.CORRELATE,
-            around=stages.correlate(blocks.logs),
+            check=stages.correlate(blocks.logs),
             subject=blocks.logs,
         ),
         _authenticate(blocks, enforcing=enforcing),
@@ -102,6 +140,7 @@ def _built_in(
             slot=Slot.DEADLINE,
             around=stages.deadline(blocks.deadline, timeouts),
             applies=stages.is_timed if enforcing else _never,
+            refuses=DeadlineExceededError,
             subject=blocks.deadline,
         ),
         Stage(
@@ -114,11 +153,31 @@ def _built_in(
         Stage(
             name="breaker",
             slot=Slot.BREAKER,
-            around=stages.breaker(blocks.breakers.get, enforcing=enforcing),
+            around=stages.breaker(blocks.breakers.get),
             applies=stages.has_circuit,
+            refuses=CircuitOpenError,
             subject=blocks.breakers,
         ),
     ]
+    if blocks.bulkheads:
+        found.append(
+            Stage(
+                name="bulkhead",
+                slot=Slot.BULKHEAD,
+                around=load_stages.bulkhead(blocks.bulkheads),
+                applies=load_stages.is_bounded(blocks.bulkheads) if enforcing else _never,
+                subject=blocks.bulkheads,
+            )
+        )
+    if blocks.degradation is not None:
+        found.append(
+            Stage(
+                name="degradation",
+                slot=Slot.APPROVAL,
+                check=load_stages.switched_off(blocks.degradation),
+                subject=blocks.degradation,
+            )
+        )
     if config.audit.before_acting != "never":
         found.append(
             Stage(

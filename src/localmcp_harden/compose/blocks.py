@@ -11,11 +11,14 @@ from attrs import evolve, frozen
 
 from ..core.errors import ConfigError
 from ..core.events import EventSink
+from ..core.model import Outcome
 from ..core.ports import Clock, Random, Redactor
 from ..mechanisms.paths import canonical_path
 from ..mechanisms.redact import KeyRedactor
 from ..observability.logs import JsonLoggingService
 from ..observability.metrics import MetricsRegistry
+from ..protocols.degradation import Degradation
+from ..protocols.load import Bulkhead, BulkheadConfig
 from ..protocols.observability import LoggingService, MetricsService
 from ..protocols.resilience import CircuitBreaker, Deadline, Retry
 from ..protocols.security import (
@@ -27,7 +30,9 @@ from ..protocols.security import (
     RateLimiter,
 )
 from ..resilience.breakers import BreakerRegistry
+from ..resilience.bulkheads import BulkheadSet
 from ..resilience.deadline import ScopeDeadline
+from ..resilience.degradation import DegradationLevels
 from ..resilience.retry import StaminaRetry
 from ..security.access.identity import DefaultAuthenticator
 from ..security.access.limits import GcraRateLimiter
@@ -68,6 +73,8 @@ class Blocks:
     deadline: Deadline
     retry: Retry
     breakers: Breakers
+    bulkheads: BulkheadSet
+    degradation: Degradation | None
     redactor: Redactor
     logs: LoggingService
     metrics: MetricsService
@@ -87,6 +94,8 @@ class BlockOverrides:
     deadline: Deadline | None = None
     retry: Retry | None = None
     breaker: CircuitBreaker | BreakerFactory | None = None
+    bulkhead: Bulkhead | None = None
+    degradation: Degradation | None = None
     redactor: Redactor | None = None
     logs: LoggingService | None = None
     metrics: MetricsService | None = None
@@ -154,6 +163,7 @@ def build_blocks(
         "deadline", "deadline", lambda: ScopeDeadline(config.deadline, **options)
     )
     redactor: Redactor = block("redactor", "redaction", lambda: KeyRedactor(config.redaction))
+    bulkheads = _bulkheads(config, own, ports, None if previous is None else previous[1], later)
     blocks = Blocks(
         authenticator=block(
             "authenticator",
@@ -189,6 +199,14 @@ def build_blocks(
             lambda: BreakerRegistry(circuits, **options),
             settings=circuits,
         ),
+        bulkheads=bulkheads,
+        degradation=own.degradation
+        if config.degradation is None
+        else block(
+            "degradation",
+            "degradation",
+            lambda: DegradationLevels(config.degradation, **options),
+        ),
         redactor=redactor,
         logs=block(
             "logs",
@@ -208,6 +226,37 @@ class _Reconfigurable(Protocol):
     """A block that can go on with other settings and keep its state."""
 
     def configure(self, config: Any, /) -> None: ...
+
+
+def _bulkheads(
+    config: HardenConfig,
+    own: BlockOverrides,
+    ports: Ports,
+    previous: Blocks | None,
+    later: list[Callable[[], None]],
+) -> BulkheadSet:
+    all_calls = None if config.bulkhead is None else _for_outcomes(config.bulkhead)
+    tools = {
+        name: _for_outcomes(tool.bulkhead)
+        for name, tool in config.tools.items()
+        if tool.bulkhead is not None
+    }
+    if previous is not None:
+        later.append(partial(previous.bulkheads.configure, all_calls, tools))
+        return previous.bulkheads
+    return BulkheadSet(all_calls, tools, own=own.bulkhead, clock=ports.clock, sink=ports.sink)
+
+
+def _for_outcomes(config: BulkheadConfig) -> BulkheadConfig:
+    """Return settings under which an outcome tells of overload, as an exception would."""
+    adaptive = config.adaptive
+    if adaptive is None:
+        return config
+
+    def is_overload(outcome: Outcome) -> bool:
+        return isinstance(outcome.failure, adaptive.overload_on)
+
+    return evolve(config, adaptive=evolve(adaptive, is_overload=is_overload))
 
 
 def _resolve_path(path: str) -> str:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TypeAlias, final
 
 from ..core.errors import RefusedError
+from ..core.events import StageDecision
 from ..core.model import ALLOW, Call, Decision, Effect, Outcome, deny
 from ..core.ports import Clock
 from ..protocols.chain import (
@@ -24,6 +25,7 @@ from ..protocols.chain import (
     Stage,
 )
 from ..protocols.security import AuditTicket
+from .opened import OpenedRequest
 from .order import check_order
 from .record import Recorder
 
@@ -38,9 +40,13 @@ class Mode(StrEnum):
     """Every guard decides and is recorded; the call goes on whatever they say."""
 
 
-_Entry: TypeAlias = tuple[Callable[[CallState], bool] | None, Around, CallNext]
-"""Whether an around applies, the around, and what follows it."""
+_Entry: TypeAlias = tuple[
+    Callable[[CallState], bool] | None, Around, CallNext, tuple[type[RefusedError], ...]
+]
+"""Whether an around applies, the around, what follows it, and the error by which it refuses."""
 _Step: TypeAlias = tuple[str, Check, _Entry | None]
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_DENY = Effect.DENY
 
 
 def _says_nothing(_: CallState) -> None:
@@ -113,7 +119,7 @@ class Chain:
         *,
         credentials: object = None,
         declare: Declare | None = None,
-        started: float | None = None,
+        opened: OpenedRequest | None = None,
     ) -> Outcome:
         """Take one call through all stages; see `GuardedRunner.run`.
 
@@ -122,14 +128,18 @@ class Chain:
             handler: What does it.
             credentials: What is known of the caller.
             declare: Asks the server what it declares.
-            started: When the transport took it, monotonic seconds; now when None.
+            opened: The request that the call adopted, if any; it began when that did.
         """
         state = CallState(call=call, handler=handler, credentials=credentials, declare=declare)
-        now = state.mark = self._monotonic()
-        if started is None:
-            started = now
-        else:
-            state.timings["transport"] = now - started
+        monotonic = self._monotonic
+        started = now = state.mark = monotonic()
+        if opened is not None:
+            begun = opened.started_of(call)
+            if begun is None:
+                opened = None
+            else:
+                started = begun
+                state.timings["transport"] = now - begun
         outcome: Outcome | None = None
         ticket: AuditTicket | None = None
         refusal: Outcome | None = None
@@ -146,7 +156,19 @@ class Chain:
             return outcome
         finally:
             # Runs on cancellation too, when there is no outcome.
-            self._recorder.close(state, outcome, self._monotonic() - started, ticket)
+            if state.undo:
+                self._undo(state)
+            if opened is not None and outcome is not None:
+                opened.settle(outcome)
+            self._recorder.close(state, outcome, monotonic() - started, ticket)
+
+    def _undo(self, state: CallState) -> None:
+        for name, end in reversed(state.undo):
+            try:
+                end()
+            except Exception as error:  # noqa: BLE001 - the record must be made all the same
+                self._recorder.guard_failed(name, error)
+            state.charge(name, self._monotonic())
 
     def _unless_observing(self, state: CallState, decision: Decision) -> Outcome | None:
         if self.mode is Mode.OBSERVE:
@@ -180,7 +202,9 @@ class Chain:
         for stage in reversed(self.stages):
             if stage.around is not None:
                 # What follows an around is a coroutine of its own, for it to await.
-                entry = (stage.applies, stage.around, self._segment(steps, last))
+                following = self._segment(steps, last)
+                refuses = () if stage.refuses is None else (stage.refuses,)
+                entry = (stage.applies, stage.around, following, refuses)
                 step: _Step = (stage.name, _says_nothing, entry)
                 # Where it does not apply, the loop goes on to the steps further in.
                 steps = [step] if stage.applies is None else [step, *steps]
@@ -191,7 +215,7 @@ class Chain:
                 steps = []
         return self._segment(steps, last)
 
-    def _segment(self, steps: Sequence["_Step"], last: CallNext) -> CallNext:
+    def _segment(self, steps: Sequence["_Step"], last: CallNext) -> CallNext:  # noqa: C901
         """Return steps as one coroutine: checks in a loop, up to the first around that applies."""
         if not steps:
             return last
@@ -206,15 +230,19 @@ class Chain:
             state.mark = mark
             for name, check, entry in frozen:
                 if entry is not None:
-                    applies, around, following = entry
+                    applies, around, following, refuses = entry
                     if applies is not None and not applies(state):
                         continue
                     state.inside = name
                     try:
                         return await around(state, following)
+                    except refuses as error:
+                        refusal = refuse_unless_observing(state, name, error, enforcing=enforcing)
+                        return await following(state) if refusal is None else refusal
                     finally:
-                        state.charge(name, monotonic())
-                        state.inside = inside
+                        mark = monotonic()
+                        timings[name] = timings.get(name, 0.0) + mark - state.mark
+                        state.mark, state.inside = mark, inside
                 try:
                     decision = check(state)
                 except Exception as error:  # noqa: BLE001 - a guard that breaks refuses
@@ -225,8 +253,11 @@ class Chain:
                 state.mark = mark
                 if decision is None or decision is ALLOW:
                     continue
-                state.decide(name, decision)
-                if decision.effect is Effect.DENY:
+                # As `state.decide`, without two calls: every call that a rule allows comes here.
+                state.decisions.append(tuple.__new__(StageDecision, (name, decision)))
+                if decision.reservation is not None:
+                    state.reservations.append(decision.reservation)
+                if decision.effect is _DENY:
                     if enforcing:
                         return Outcome(refusal=decision)
                     state.observed.append(decision.code)
@@ -264,14 +295,18 @@ class Chain:
                 outcome = self._unless_observing(state, _CHANGED)
                 if outcome is not None:
                     return outcome
-            state.charge(state.inside, monotonic())
+            timings, inside, mark = state.timings, state.inside, monotonic()
+            timings[inside] = timings.get(inside, 0.0) + mark - state.mark
+            state.mark = mark
             state.attempts += 1
             try:
                 return await state.handler(state.call)
             except Exception as error:  # noqa: BLE001 - what the target raises is its outcome
                 return Outcome(failure=error)
             finally:
-                state.charge("handler", monotonic())
+                mark = monotonic()
+                timings["handler"] = timings.get("handler", 0.0) + mark - state.mark
+                state.mark = mark
 
         return run_handler
 

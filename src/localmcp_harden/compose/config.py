@@ -14,9 +14,12 @@ from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, 
 from ..core.errors import ConfigError
 from ..mechanisms.redact import RedactionConfig
 from ..observability.metrics import MetricsConfig
+from ..protocols.degradation import DegradationConfig
+from ..protocols.load import BulkheadConfig
 from ..protocols.observability import LoggingConfig
 from ..protocols.resilience import BreakerConfig
 from ..resilience.deadline import DeadlineConfig
+from ..resilience.health import HealthConfig
 from ..resilience.retry import RetryConfig
 from ..security.access.identity import AuthenticationConfig
 from ..security.access.limits import RateLimitConfig
@@ -44,7 +47,9 @@ StageName = Literal[
     "policy",
     "freeze",
     "audit",
+    "degradation",
     "deadline",
+    "bulkhead",
     "retry",
     "breaker",
 ]
@@ -69,6 +74,7 @@ class ToolConfig:
             on in the resolved form, so that what is opened is what was judged.
         uris: Arguments that hold URIs, treated likewise.
         deadline_s: Seconds the tool may take, instead of the general deadline.
+        bulkhead: How many of its calls run at once, None for as many as come.
         read_only: The host's word that the tool changes nothing.
         idempotent: The host's word that calling it twice does no more than once.
     """
@@ -76,6 +82,9 @@ class ToolConfig:
     paths: tuple[str, ...] = field(default=(), validator=_are_names)
     uris: tuple[str, ...] = field(default=(), validator=_are_names)
     deadline_s: float | None = field(default=None, validator=optional(and_(gt(0.0), le(86_400.0))))
+    bulkhead: BulkheadConfig | None = field(
+        default=None, validator=optional(instance_of(BulkheadConfig))
+    )
     read_only: bool | None = field(default=None, validator=optional(instance_of(bool)))
     idempotent: bool | None = field(default=None, validator=optional(instance_of(bool)))
 
@@ -102,6 +111,10 @@ class HardenConfig:
         policy: What callers may do.
         tools: What the host knows of single tools, by name.
         deadline: How long a call may take.
+        bulkhead: How many calls run at once over all, None for as many as come.
+        degradation: The levels of service, which tools are off at each; None for one
+            level at which everything is on.
+        health: Bounds of the health registry.
         retry: How failing calls are repeated.
         breaker: When a failing tool is left in peace.
         redaction: What is taken out of records.
@@ -128,6 +141,13 @@ class HardenConfig:
     policy: PolicyConfig = field(factory=PolicyConfig)
     tools: Mapping[str, ToolConfig] = field(factory=dict[str, ToolConfig])
     deadline: DeadlineConfig = field(factory=DeadlineConfig)
+    bulkhead: BulkheadConfig | None = field(
+        default=None, validator=optional(instance_of(BulkheadConfig))
+    )
+    degradation: DegradationConfig | None = field(
+        default=None, validator=optional(instance_of(DegradationConfig))
+    )
+    health: HealthConfig = field(factory=HealthConfig)
     retry: RetryConfig = field(factory=RetryConfig)
     breaker: BreakerConfig = field(factory=BreakerConfig)
     redaction: RedactionConfig = field(factory=RedactionConfig)

@@ -4,7 +4,7 @@ It builds and holds; it decides nothing itself.
 """
 
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self, TypeVar, final
@@ -12,18 +12,23 @@ from typing import Any, Self, TypeVar, final
 from ..core.errors import ConfigError
 from ..core.events import ConfigurationReloaded, EventSink
 from ..core.model import (
+    ANONYMOUS,
     Annotations,
     Call,
     CallKind,
     Outcome,
     SecurityContext,
     ToolDeclaration,
+    filled,
 )
 from ..core.ports import Clock, Random, Redactor
 from ..mechanisms.chance import SystemRandom
 from ..mechanisms.clock import SystemClock
 from ..observability.readers import CallLogger, CallMeter
 from ..protocols.chain import Declare, Handler, Probe, Stage
+from ..protocols.degradation import Degradation
+from ..protocols.health import HealthRegistry
+from ..protocols.load import Bulkhead
 from ..protocols.observability import LoggingService, MetricsService
 from ..protocols.resilience import CircuitBreaker, Deadline, Retry
 from ..protocols.security import (
@@ -34,15 +39,15 @@ from ..protocols.security import (
     PolicyGate,
     RateLimiter,
 )
-from .assemble import assemble
+from .assemble import make_chain
 from .blocks import BlockOverrides, Blocks, BreakerFactory, Ports, build_blocks
 from .catalog import ToolCatalog
-from .chain import Chain, Mode
+from .chain import Mode
 from .config import HardenConfig
 from .describe import Description, describe
+from .health import standard_health
 from .loading import LoadedConfig, load_config
 from .opened import OpenedRequest
-from .record import Recorder
 from .resources import permitted_names
 from .shared_use import SharedUse, lifespan_around
 from .sinks import FanOut
@@ -72,6 +77,9 @@ class Hardening:
         deadline: Cuts off what takes too long.
         retry: Repeats what failed and may be repeated.
         breaker: One circuit for all targets, or a function that returns one for each.
+        bulkhead: Bounds how many calls run at once over all.
+        degradation: Says which tools are switched off.
+        health: Knows how the server is; the guards' own checks are in the default one.
         redactor: Takes secrets out of records.
         logs: Writes lines.
         metrics: Counts.
@@ -98,6 +106,9 @@ class Hardening:
         deadline: Deadline | None = None,
         retry: Retry | None = None,
         breaker: CircuitBreaker | BreakerFactory | None = None,
+        bulkhead: Bulkhead | None = None,
+        degradation: Degradation | None = None,
+        health: HealthRegistry | None = None,
         redactor: Redactor | None = None,
         logs: LoggingService | None = None,
         metrics: MetricsService | None = None,
@@ -117,12 +128,16 @@ class Hardening:
             deadline=deadline,
             retry=retry,
             breaker=breaker,
+            bulkhead=bulkhead,
+            degradation=degradation,
             redactor=redactor,
             logs=logs,
             metrics=metrics,
             audit=audit,
         )
         self._clock: Clock = clock or SystemClock()
+        self.monotonic: Callable[[], float] = self._clock.monotonic
+        """Return the time of this hardening's clock."""
         self._random: Random = random or SystemRandom()
         self._sinks = tuple(sinks)
         self._stages = tuple(stages)
@@ -141,6 +156,10 @@ class Hardening:
             else LoadedConfig(config=config or HardenConfig())
         )
         self._use(loaded, build_blocks(loaded.config, self._own, self._ports))
+        self.health: HealthRegistry = health or standard_health(
+            self, loaded.config.health, self._ports
+        )
+        """How the server is. Add what it depends on; see the block's page."""
 
     @classmethod
     def from_file(
@@ -191,31 +210,31 @@ class Hardening:
         The caller is not filled in: that is the authenticator's part of the chain.
         """
         self._call_count += 1
-        annotations = self._catalog.get_annotations(name) if kind is CallKind.TOOL else _PLAIN
-        return Call(
-            id=f"{self._call_prefix}-{self._call_count:x}",
-            parent_id=self._blocks.logs.get_correlation_id(),
-            kind=kind,
-            method=method,
-            name=name,
-            arguments=arguments or {},
-            annotations=annotations,
-            meta=meta or {},
-            security=SecurityContext(
-                project=self._loaded.config.project,
-                action=method,
-                timestamp=self._clock.wall(),
-                session_id=session_id,
-                ip_address=ip_address,
-                user_agent=user_agent,
-            ),
-        )
+        annotations = self._catalog.get_annotations(name) if kind is _TOOL else _PLAIN
+        security = {
+            "user": ANONYMOUS,
+            "project": self._loaded.config.project,
+            "action": method,
+            "resource": "",
+            "timestamp": self._clock.wall(),
+            "session_id": session_id,
+            "ip_address": ip_address,
+            "user_agent": user_agent,
+        }
+        fields = {
+            "id": f"{self._call_prefix}-{self._call_count:x}",
+            "kind": kind,
+            "method": method,
+            "name": name,
+            "arguments": arguments or {},
+            "annotations": annotations,
+            "meta": meta or {},
+            "security": filled(SecurityContext, security),
+            "parent_id": self._blocks.logs.get_correlation_id(),
+        }
+        return filled(Call, fields)
 
-    def monotonic(self) -> float:
-        """Return the time of this hardening's clock."""
-        return self._clock.monotonic()
-
-    async def run(
+    def run(
         self,
         call: Call,
         handler: Handler,
@@ -224,15 +243,12 @@ class Hardening:
         credentials: object = None,
         declare: Declare | None = None,
         opened: OpenedRequest | None = None,
-    ) -> Outcome:
+    ) -> Coroutine[Any, Any, Outcome]:
         """Run a handler; see `GuardedRunner.run`. `opened` is the request the call adopted."""
-        started = None if opened is None else opened.started_of(call)
-        outcome = await self._chain.run(
-            call, handler, credentials=credentials, declare=declare, started=started
+        # The chain's own coroutine: one around it would be resumed with it.
+        return self._chain.run(
+            call, handler, credentials=credentials, declare=declare, opened=opened
         )
-        if opened is not None and started is not None:
-            opened.settle(outcome)
-        return outcome
 
     def open_request(self, method: str, **facts: Any) -> OpenedRequest:
         """Open a transport's record, with facts as for `new_call`; a call may adopt it."""
@@ -363,26 +379,10 @@ class Hardening:
     def _use(self, loaded: LoadedConfig, blocks: Blocks) -> None:
         """Put settings and blocks in force: everything is made first, then swapped."""
         config = loaded.config
-        recorder = Recorder(
-            sink=self._fan_out,
-            clock=self._clock,
-            redactor=blocks.redactor,
-            audit=None if "audit" in config.disabled else blocks.audit,
-            enforced=config.mode is Mode.ENFORCE,
-        )
-        # What a transport refuses is refused, whatever the chain only observes.
-        self._door = recorder.enforcing()
-        chain = Chain(
-            assemble(config, blocks, recorder, self._stages),
-            recorder=recorder,
-            clock=self._clock,
-            mode=config.mode,
-            probe=self._probe,
-            custom=frozenset(stage.name for stage in self._stages),
-        )
+        chain, door = make_chain(config, blocks, self._ports, self._stages, self._probe)
         self._catalog.configure(config.tools, trust=config.trust_annotations)
         self._catalog.redeclare(blocks.validator)
-        self._loaded, self._blocks, self._chain = loaded, blocks, chain
+        self._loaded, self._blocks, self._chain, self._door = loaded, blocks, chain, door
         self._fan_out.clear()
         self._fan_out.subscribe(CallLogger(blocks.logs), CallMeter(blocks.metrics), *self._sinks)
         self._version += 1
@@ -397,4 +397,4 @@ class Hardening:
             close()
 
 
-_PLAIN = Annotations()
+_PLAIN, _TOOL = Annotations(), CallKind.TOOL

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, final
 import anyio
 
 from ..core.errors import RefusedError
-from ..core.model import Call, Outcome
+from ..core.model import Call, Outcome, SecurityContext, filled
 from ..core.ports import Clock
 from ..protocols.chain import CallState
 from .record import Recorder
@@ -82,9 +82,12 @@ class OpenedRequest:
         self._adopted = True
         if self._taken is not None:
             self._taken.set()
-        security = _changed(call.security, timestamp=own.security.timestamp)
-        meta = {**own.meta, **call.meta} if own.meta else call.meta
-        return _changed(call, id=own.id, parent_id=None, meta=meta, security=security)
+        security = {**call.security.__dict__, "timestamp": own.security.timestamp}
+        fields = {**call.__dict__, "id": own.id, "parent_id": None}
+        fields["security"] = filled(SecurityContext, security)
+        if own.meta:
+            fields["meta"] = {**own.meta, **call.meta}
+        return filled(Call, fields)
 
     def note(self, facts: Mapping[str, Any]) -> None:
         """Add facts of the transport, for the record of whoever makes it."""

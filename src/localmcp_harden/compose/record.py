@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, final
 
 from ..core.events import CallRecord, EventSink, GuardFailed, OutcomeKind
-from ..core.model import Call, CallKind, Outcome
+from ..core.model import Call, CallKind, Outcome, filled
 from ..core.ports import Clock, Redactor
 from ..mechanisms.digest import short_digest
 from ..protocols.chain import CallState
@@ -22,6 +22,8 @@ __all__ = ("Recorder", "audit_facts")
 _UNKNOWN = "_unknown"
 _NAME_LIMIT = 200
 _URI_LIMIT = 4096
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_TOOL, _PROTOCOL, _OK = CallKind.TOOL, CallKind.PROTOCOL, OutcomeKind.OK
 _PLAIN_METHODS = frozenset(
     {
         "tools/call",
@@ -93,7 +95,8 @@ class Recorder:
             self._settle(state, outcome)
         record = self._record(state, outcome, duration_s)
         if ticket is not None:
-            if worth_auditing(record):
+            # The kind first: of a call that acts nothing more is asked.
+            if record.kind is not _PROTOCOL or worth_auditing(record):
                 # Where the log can, it makes the entry in its own thread.
                 later = getattr(ticket, "record_later", None)
                 if later is None:
@@ -138,41 +141,53 @@ class Recorder:
     def _record(self, state: CallState, outcome: Outcome | None, duration_s: float) -> CallRecord:
         call = state.call
         security = call.security
-        kind, code, reason = _ending(outcome)
-        return CallRecord(
-            call_id=call.id,
-            parent_id=call.parent_id,
-            kind=call.kind,
-            method=self._method(call.method),
-            name=self._name(call),
-            principal=security.user,
-            action=self._method(security.action),
-            resource=self._resource(security.resource) if security.resource else "",
-            project=security.project,
-            session_id=security.session_id,
-            ip_address=security.ip_address,
-            user_agent=self._text(security.user_agent) if security.user_agent else None,
-            arguments=self._redactor.redact(call.arguments) if call.arguments else _EMPTY,
-            started_at=security.timestamp,
-            duration_s=duration_s,
-            outcome=kind,
-            code=code,
-            reason=reason,
-            enforced=self._enforced,
-            would_refuse=tuple(state.observed) if state.observed else (),
-            attempts=state.attempts,
-            decisions=tuple(state.decisions),
-            timings=state.timings,
-            meta=call.meta,
-        )
+        # Written out for the common call: a helper's frame costs more than what it does.
+        method, action, kind = call.method, security.action, call.kind
+        plain = method in _PLAIN_METHODS
+        outcome_kind, code, reason = _OK, "", ""
+        if (
+            outcome is None
+            or outcome.is_error
+            or outcome.refusal is not None
+            or outcome.failure is not None
+        ):
+            outcome_kind, code, reason = _ending(outcome)
+        declared = kind is _TOOL and call.annotations.known
+        fields = {
+            "call_id": call.id,
+            "kind": kind,
+            "method": method if plain else self._method(method),
+            "started_at": security.timestamp,
+            "duration_s": duration_s,
+            "outcome": outcome_kind,
+            "parent_id": call.parent_id,
+            "name": call.name if declared else self._name(call),
+            "principal": security.user,
+            "action": method if plain and action == method else self._method(action),
+            "resource": self._resource(security.resource) if security.resource else "",
+            "project": security.project,
+            "session_id": security.session_id,
+            "ip_address": security.ip_address,
+            "user_agent": self._text(security.user_agent) if security.user_agent else None,
+            "arguments": self._redactor.redact(call.arguments) if call.arguments else _EMPTY,
+            "code": code,
+            "reason": reason,
+            "enforced": self._enforced,
+            "would_refuse": tuple(state.observed) if state.observed else (),
+            "attempts": state.attempts,
+            "decisions": tuple(state.decisions),
+            "timings": state.timings,
+            "meta": call.meta,
+        }
+        return filled(CallRecord, fields)
 
     def _name(self, call: Call) -> str:
-        if call.kind is CallKind.TOOL and not call.annotations.known:
+        if call.kind is _TOOL and not call.annotations.known:
             # A name that the server does not declare is the caller's invention: a label
             # made of it would grow without bound.
             return _UNKNOWN
         # A declared tool's name is the server's; every other name is the caller's own text.
-        return call.name if call.kind is CallKind.TOOL else self._text(call.name[:_URI_LIMIT])
+        return call.name if call.kind is _TOOL else self._text(call.name[:_URI_LIMIT])
 
     def _resource(self, uri: str) -> str:
         # In its canonical form the URI of a file is a path, and holds no credentials.
@@ -201,7 +216,7 @@ def _ending(outcome: Outcome | None) -> tuple[OutcomeKind, str, str]:
         return OutcomeKind.ERROR, type(outcome.failure).__name__, ""
     if outcome.is_error:
         return OutcomeKind.ERROR, "tool_error", ""
-    return OutcomeKind.OK, "", ""
+    return _OK, "", ""
 
 
 def _entry(record: CallRecord) -> AuditEntry:
@@ -210,7 +225,7 @@ def _entry(record: CallRecord) -> AuditEntry:
 
 def worth_auditing(record: CallRecord) -> bool:
     """Return whether a record says more than that a conversation is kept going."""
-    return record.kind is not CallKind.PROTOCOL or record.outcome is not OutcomeKind.OK
+    return record.kind is not _PROTOCOL or record.outcome is not _OK
 
 
 def audit_facts(record: CallRecord) -> Mapping[str, Any]:

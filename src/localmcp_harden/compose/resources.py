@@ -28,6 +28,8 @@ SUBSCRIBED = "resourceSubscriptions"
 """The argument of a subscription that holds the URIs it is for."""
 
 _PROMPT = "prompt:"
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_TOOL = CallKind.TOOL
 
 
 def canonicalise(tools: Mapping[str, ToolConfig], base: str, *, enforcing: bool) -> Around:
@@ -76,7 +78,7 @@ def may_touch(tools: Mapping[str, ToolConfig]) -> Callable[[CallState], bool]:
 
     def applies(state: CallState) -> bool:
         call = state.call
-        return call.kind is not CallKind.TOOL or call.name in declared
+        return call.kind is not _TOOL or call.name in declared
 
     return applies
 

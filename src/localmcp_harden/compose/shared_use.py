@@ -28,11 +28,8 @@ class SharedUse:
         self._end = end
         self._users = 0
         self._changing: anyio.Lock | None = None
-
-    @property
-    def is_open(self) -> bool:
+        self.is_open: bool = False
         """Whether anybody uses it."""
-        return self._users > 0
 
     async def join(self) -> None:
         """Begin to use it; what `start` raises is raised, and nothing has begun then."""
@@ -43,6 +40,7 @@ class SharedUse:
             if self._users == 0:
                 await self._start()
             self._users += 1
+            self.is_open = True
 
     async def leave(self, *, everybody: bool = False) -> None:
         """Stop using it, or let everybody stop; without a user it does nothing."""
@@ -53,6 +51,7 @@ class SharedUse:
         with anyio.CancelScope(shield=True):
             async with lock:
                 self._users = 0 if everybody else self._users - 1
+                self.is_open = self._users > 0
                 if self._users == 0:
                     await self._end()
         if self._users == 0 and not lock.statistics().tasks_waiting:

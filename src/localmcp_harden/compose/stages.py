@@ -8,7 +8,7 @@ import copy
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-from ..core.errors import CircuitOpenError, DeadlineExceededError, RefusedError
+from ..core.errors import DeadlineExceededError, RefusedError
 from ..core.model import ALLOW, Call, CallKind, Decision, Outcome, SecurityContext
 from ..protocols.chain import Around, CallNext, CallState, Check
 from ..protocols.observability import LoggingService
@@ -24,7 +24,7 @@ from ..protocols.security import (
     PolicyGate,
     RateLimiter,
 )
-from .chain import decision_of, refuse_unless_observing, refused
+from .chain import decision_of, refuse_unless_observing
 
 __all__ = (
     "audit_before_acting",
@@ -49,20 +49,20 @@ __all__ = (
 # Whoever runs code through the chain without credentials is the host itself.
 _IN_PROCESS = Credentials()
 _ACTING = frozenset({CallKind.TOOL, CallKind.RESOURCE, CallKind.PROMPT})
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_TOOL, _RESOURCE, _PROTOCOL = CallKind.TOOL, CallKind.RESOURCE, CallKind.PROTOCOL
 
 
-def correlate(logs: LoggingService) -> Around:
+def correlate(logs: LoggingService) -> Check:
     """Put the call's id on every line that is logged while it runs."""
+    get, put = logs.get_correlation_id, logs.set_correlation_id
 
-    async def around(state: CallState, call_next: CallNext) -> Outcome:
-        before = logs.get_correlation_id()
-        logs.set_correlation_id(state.call.id)
-        try:
-            return await call_next(state)
-        finally:
-            logs.set_correlation_id(before)
+    def check(state: CallState) -> None:
+        # A check and not an around, which would cost every call two coroutines.
+        state.undo += (("correlate", partial(put, get())),)
+        put(state.call.id)
 
-    return around
+    return check
 
 
 def authenticate_locally(authenticator: LocalAuthenticator) -> Check:
@@ -148,9 +148,9 @@ def policy(gate: PolicyGate) -> Check:
 
     def check(state: CallState) -> Decision | None:
         call, resources = state.call, state.resources
-        if len(resources) <= 1 and call.kind is not CallKind.PROTOCOL:
+        if len(resources) <= 1 and call.kind is not _PROTOCOL:
             return enforce(call)
-        decision = enforce(call) if call.kind is CallKind.PROTOCOL else ALLOW
+        decision = enforce(call) if call.kind is _PROTOCOL else ALLOW
         if not resources or not decision.allowed:
             return decision
         if decision.reservation is not None:
@@ -172,7 +172,7 @@ def policy(gate: PolicyGate) -> Check:
 
 def _touching(call: Call, resource: str) -> Call:
     """Return the call as one that touches this resource alone."""
-    if call.kind is not CallKind.PROTOCOL:
+    if call.kind is not _PROTOCOL:
         return call.with_security(call.security.with_resource(resource))
     # A subscription over several resources is judged as one to each.
     return Call(
@@ -233,7 +233,7 @@ def audit_before_acting(
         if before == "always":
             return True
         reads = call.annotations.trusted and call.annotations.read_only
-        return call.kind is CallKind.TOOL and not reads
+        return call.kind is _TOOL and not reads
 
     async def around(state: CallState, call_next: CallNext) -> Outcome:
         if asks(state.call):
@@ -252,20 +252,16 @@ def deadline(block: Deadline, timeouts: Mapping[str, float]) -> Around:
     """Cut off what takes too long."""
     execute = block.execute
 
-    async def around(state: CallState, call_next: CallNext) -> Outcome:
-        try:
-            return await execute(partial(call_next, state), timeout_s=timeouts.get(state.call.name))
-        except DeadlineExceededError as error:
-            decision = decision_of(error)
-            state.decide("deadline", decision)
-            return refused(decision)
+    # No coroutine of its own: the chain turns `DeadlineExceededError` into the refusal.
+    def around(state: CallState, call_next: CallNext) -> Awaitable[Outcome]:
+        return execute(partial(call_next, state), timeout_s=timeouts.get(state.call.name))
 
     return around
 
 
 def is_timed(state: CallState) -> bool:
     """Return whether a deadline covers a call: not what only keeps the conversation going."""
-    return state.call.kind is not CallKind.PROTOCOL
+    return state.call.kind is not _PROTOCOL
 
 
 def is_failure(outcome: Outcome) -> bool:
@@ -287,7 +283,10 @@ def retry(block: Retry) -> Around:
     execute = block.execute
 
     def around(state: CallState, call_next: CallNext) -> Awaitable[Outcome]:
-        return execute(partial(call_next, state), is_failure=is_failure)
+        call = state.call
+        # What is repeated is declared: an invented name never becomes an event's.
+        name = call.name if call.kind is _TOOL else call.method
+        return execute(partial(call_next, state), is_failure=is_failure, name=name)
 
     return around
 
@@ -295,24 +294,19 @@ def retry(block: Retry) -> Around:
 def is_repeatable(state: CallState) -> bool:
     """Return whether repeating a call is known to do no harm."""
     call = state.call
-    if call.kind is CallKind.TOOL:
+    if call.kind is _TOOL:
         return call.annotations.is_repeatable
-    return call.kind is CallKind.RESOURCE
+    return call.kind is _RESOURCE
 
 
-def breaker(get: Callable[[str], CircuitBreaker], *, enforcing: bool) -> Around:
+def breaker(get: Callable[[str], CircuitBreaker]) -> Around:
     """Leave a failing target in peace: one circuit for each tool, one for resources."""
 
-    async def around(state: CallState, call_next: CallNext) -> Outcome:
+    # No coroutine of its own: the chain turns `CircuitOpenError` into the refusal.
+    def around(state: CallState, call_next: CallNext) -> Awaitable[Outcome]:
         call = state.call
-        circuit = get(call.name if call.kind is CallKind.TOOL else call.method)
-        try:
-            return await circuit.execute(partial(call_next, state))
-        except CircuitOpenError as error:
-            refusal = refuse_unless_observing(state, "breaker", error, enforcing=enforcing)
-            if refusal is not None:
-                return refusal
-            return await call_next(state)
+        circuit = get(call.name if call.kind is _TOOL else call.method)
+        return circuit.execute(partial(call_next, state))
 
     return around
 
@@ -324,6 +318,6 @@ def has_circuit(state: CallState) -> bool:
     invented names of prompts must not open one for all prompts.
     """
     call = state.call
-    if call.kind is CallKind.TOOL:
+    if call.kind is _TOOL:
         return call.annotations.known
-    return call.kind is CallKind.RESOURCE
+    return call.kind is _RESOURCE

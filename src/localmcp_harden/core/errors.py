@@ -28,6 +28,7 @@ __all__ = (
     "RestartsExhaustedError",
     "StoreError",
     "StoreVersionError",
+    "SwitchedOffError",
     "ThrottledError",
     "UnauthenticatedError",
     "UnsafeOrderError",
@@ -114,6 +115,12 @@ class BulkheadFullError(OverloadedError):
     """As many calls run and wait as may: this one could not even wait."""
 
     code: ClassVar[str] = "bulkhead_full"
+
+
+class SwitchedOffError(RefusedError):
+    """The feature is switched off at the present level of service."""
+
+    code: ClassVar[str] = "switched_off"
 
 
 class ThrottledError(RefusedError):

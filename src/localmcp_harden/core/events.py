@@ -125,7 +125,7 @@ class BreakerStateChanged:
     `cause` is `failure_rate`, `slow_call_rate`, `consecutive_failures`, `trial_failed`,
     `trial_slow`, `trial_hung`, `trials_succeeded`, `open_time_over`, `reset` or
     `configured`; of an operator's modes `forced_open`, `disabled`, `metrics_only`,
-    `released` and `would_open`; of a shared circuit `shared`, `shared_lost` and
+    `released` and `would_open`; `manual` by hand; of a shared circuit `shared`, `shared_lost` and
     `shared_again`. `duration_s` is how long the previous state lasted, `error_type` the
     type of the error that decided, `""` when it was none.
     """

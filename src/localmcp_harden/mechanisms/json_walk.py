@@ -7,7 +7,7 @@ found by place and shape, never by value.
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias, cast, final
+from typing import Any, TypeAlias, final
 
 from attrs import frozen
 
@@ -82,7 +82,7 @@ def find_excess(value: object, limits: JsonLimits, root: str) -> JsonExcess | No
         form: type[object] = type(container)
         # The exact types first: asking an abstract class costs as much as the whole loop.
         if form is dict or (form is not list and isinstance(container, Mapping)):
-            for key in cast("Mapping[object, object]", container):
+            for key in container:
                 if type(key) is not str:
                     return _impossible(place, root, "has a key that is no string")
                 if len(key) > max_key:
@@ -95,7 +95,7 @@ def find_excess(value: object, limits: JsonLimits, root: str) -> JsonExcess | No
                     return _impossible(place, root, "has a key with half of a surrogate pair")
                 else:
                     size += length
-            items: Any = cast("Mapping[object, object]", container).values()
+            items: Any = container.values()
         else:
             items = container
         for item in items:

@@ -28,11 +28,12 @@ class CutScope:
         seconds: After how many seconds, counted from entering, the body is cancelled.
     """
 
-    __slots__ = ("_seconds", "_timer", "cancelled_caught", "scope")
+    __slots__ = ("_is_cut", "_seconds", "_timer", "cancelled_caught", "scope")
 
     def __init__(self, timer: "LoopTimer", seconds: float) -> None:
         self._timer = timer
         self._seconds = seconds
+        self._is_cut = False
         self.scope: anyio.CancelScope | None = None
         """The scope while the body runs, None before and after."""
         self.cancelled_caught: bool = False
@@ -47,8 +48,13 @@ class CutScope:
         if self._seconds > 0.0:
             timer.add(self, self._seconds)
         else:
-            scope.cancel("deadline exceeded")
+            self.cut(scope)
         return self
+
+    def cut(self, scope: anyio.CancelScope) -> None:
+        """Cancel the body, for its time is up; what the timer calls."""
+        self._is_cut = True
+        scope.cancel("deadline exceeded")
 
     def __exit__(
         self,
@@ -60,8 +66,12 @@ class CutScope:
         scope, self.scope = self.scope, None
         if scope is None:
             return False
-        if not scope.cancel_called:
-            self._timer.count_dead()
+        if not self._is_cut:
+            timer = self._timer
+            timer.dead += 1
+            # Asked here and not there: nearly every call ends here, with little to clear.
+            if timer.dead > _FEWEST_TO_CLEAR:
+                timer.clear()
             return scope.__exit__(exc_type, exc_val, exc_tb)
         caught = scope.__exit__(exc_type, exc_val, exc_tb)
         self.cancelled_caught = scope.cancelled_caught
@@ -72,7 +82,7 @@ class CutScope:
 class LoopTimer:
     """Cancels scopes at their times. Belongs to the thread of its loop."""
 
-    __slots__ = ("_dead", "_due", "_handle", "_heap", "_made", "loop", "make_scope")
+    __slots__ = ("_due", "_handle", "_heap", "_made", "dead", "loop", "make_scope")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop: asyncio.AbstractEventLoop = loop
@@ -80,7 +90,8 @@ class LoopTimer:
         self.make_scope: type[anyio.CancelScope] = type(anyio.CancelScope())
         self._heap: list[tuple[float, int, CutScope]] = []
         self._made = 0
-        self._dead = 0
+        self.dead: int = 0
+        """How many entries belong to scopes that have ended before their time."""
         self._due = math.inf
         self._handle: asyncio.TimerHandle | None = None
 
@@ -98,13 +109,12 @@ class LoopTimer:
         if when < self._due:
             self._set(when)
 
-    def count_dead(self) -> None:
-        """Take note that a scope has ended before its time."""
-        self._dead += 1
-        if self._dead > _FEWEST_TO_CLEAR and self._dead * 2 > len(self._heap):
+    def clear(self) -> None:
+        """Make the heap anew when it is mostly dead."""
+        if self.dead * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].scope is not None]
             heapq.heapify(self._heap)
-            self._dead = 0
+            self.dead = 0
 
     def _set(self, when: float) -> None:
         if self._handle is not None:
@@ -118,9 +128,9 @@ class LoopTimer:
         while self._heap:
             when, _, cut = self._heap[0]
             if cut.scope is None:
-                self._dead -= 1
+                self.dead -= 1
             elif when <= now:
-                cut.scope.cancel("deadline exceeded")
+                cut.cut(cut.scope)
             else:
                 self._set(when)
                 return

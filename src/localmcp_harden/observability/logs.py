@@ -89,9 +89,9 @@ class JsonLoggingService:
         """Return the logger of that name; names are cut at 128 characters."""
         return self._logger(name)
 
-    def set_correlation_id(self, correlation_id: str | None, /) -> None:
-        """Put an id on every line of this task and the tasks it starts; None takes it away."""
-        set_correlation_id(correlation_id)
+    # The function itself: a method around it costs each call two frames more.
+    set_correlation_id = staticmethod(set_correlation_id)
+    """Put an id on every line of this task and the tasks it starts; None takes it away."""
 
     def get_correlation_id(self) -> str | None:
         """Return the id of this task."""

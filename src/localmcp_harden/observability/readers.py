@@ -43,6 +43,8 @@ _LEVELS = {
 }
 # A guard that broke is the server's fault, not the caller's.
 _LOUD_CODES = frozenset({"gate_failed", "audit_unavailable"})
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_OK, _INFO = OutcomeKind.OK, LogLevel.INFO
 
 
 @final
@@ -69,7 +71,8 @@ class CallLogger:
         """Write one line."""
         if isinstance(event, CallRecord):
             if self._later is not None:
-                self._later(_level(event), _line, event)
+                usual = event.outcome is _OK and not event.would_refuse
+                self._later(_INFO if usual else _level(event), _line, event)
             else:
                 self._calls.log(_level(event), *_line(event))
         else:
@@ -124,7 +127,7 @@ def _context(record: CallRecord) -> SettledContext:
     if record.arguments:
         context["arguments"] = record.arguments
     _add_place(record, context)
-    if record.outcome is not OutcomeKind.OK or record.would_refuse:
+    if record.outcome is not _OK or record.would_refuse:
         _add_trouble(record, context)
     return context
 
@@ -188,7 +191,7 @@ class CallMeter:
         if not isinstance(event, CallRecord):
             count_rare(self._metrics, event)
             return
-        if self._binds and event.outcome is OutcomeKind.OK and not event.would_refuse:
+        if self._binds and event.outcome is _OK and not event.would_refuse:
             # Most calls end here: making the labels anew costs several times as much.
             bound = self._usual.get((event.kind, event.method, event.name))
             counter, histogram = self._bind(event) if bound is None else bound
@@ -239,7 +242,7 @@ def _duration_labels(record: CallRecord) -> dict[str, str] | None:
     labels = {names.METHOD: method if method in names.KNOWN_METHODS else names.OTHER_METHOD}
     if record.kind is CallKind.TOOL:
         labels[names.TOOL_NAME] = record.name or names.UNKNOWN
-    if record.outcome is not OutcomeKind.OK:
+    if record.outcome is not _OK:
         labels[names.ERROR_TYPE] = _error_type(record)
     return labels
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, final
 
 from attrs import define, field, frozen
 
+from ..core.errors import RefusedError
 from ..core.events import StageDecision
 from ..core.model import Annotations, Call, Decision, Outcome, Reservation
 
@@ -80,6 +81,8 @@ class CallState:
         mark: Until when time has been charged to a stage, monotonic seconds.
         inside: The around that waits for what runs now, `record` outside of all.
         reservations: Shares to settle when the call is over.
+        undo: What is called when the call is over, the last one first: the stage's
+            name, and a function without arguments.
         observed: Codes of refusals that were not carried out.
         attempts: How often the handler was called.
         facts: Findings handed from one stage to a later one.
@@ -96,6 +99,7 @@ class CallState:
     mark: float = 0.0
     inside: str = "record"
     reservations: list[Reservation] = field(factory=_reservations)
+    undo: tuple[tuple[str, Callable[[], object]], ...] = ()
     observed: list[str] = field(factory=_observed)
     attempts: int = 0
     facts: dict[str, Any] = field(factory=_facts)
@@ -146,6 +150,9 @@ class Stage:
         around: The coroutine function of an around.
         applies: Whether an around has anything to do for a call; one that has not is
             passed by and does not appear in the timings. None for always.
+        refuses: The error by which an around refuses what it has not let through, so that
+            it need not catch it; where the chain only observes, the call goes on without
+            the stage. None where it catches its own.
         answers: Whether it may answer a call itself, as a cache or a fallback does.
         rewrites: Whether it may change the call's arguments.
         subject: The block behind the stage, for descriptions.
@@ -156,6 +163,7 @@ class Stage:
     check: Check | None = None
     around: Around | None = None
     applies: Callable[[CallState], bool] | None = None
+    refuses: type[RefusedError] | None = None
     answers: bool = False
     rewrites: bool = False
     subject: object = None

@@ -71,7 +71,7 @@ class LoggingConfig:
             dropped, beyond three quarters INFO, beyond nine tenths WARNING.
         max_line_bytes: How long one line may be (4,096 to 10,000,000; 16,384, what a
             collector takes). The context of a longer one is left out.
-        linger_s: How long lines may gather before they are written (0 to 5; 0.02,
+        linger_s: How long lines may gather before they are written (0 to 5; 0.05,
             soon enough for a reader, and one wake-up for many lines).
         close_timeout_s: How long closing waits for a slow sink (0 to 60; 2).
         report_interval_s: How often lost lines are reported at most (0.1 to 3,600; 10).
@@ -86,7 +86,7 @@ class LoggingConfig:
     max_line_bytes: int = field(
         default=16_384, validator=[instance_of(int), and_(ge(4_096), le(10_000_000))]
     )
-    linger_s: float = field(default=0.02, validator=and_(ge(0.0), le(5.0)))
+    linger_s: float = field(default=0.05, validator=and_(ge(0.0), le(5.0)))
     close_timeout_s: float = field(default=2.0, validator=and_(ge(0.0), le(60.0)))
     report_interval_s: float = field(default=10.0, validator=and_(ge(0.1), le(3_600.0)))
 

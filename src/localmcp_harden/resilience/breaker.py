@@ -1,22 +1,24 @@
 """Refuses calls to a target that fails too often, and finds out when it is well again.
 
-All times are seconds. The circuit opens when, of the last `window_calls` calls, at
-least `minimum_calls` were seen and `failure_rate` of them failed; after `open_s` it
-lets `half_open_permits` trials through and closes when all of them succeed. See
-`mechanisms.breaker_machine` for the states and their source.
+All times are seconds. The circuit opens when, of the calls in its window, at least
+`minimum_calls` were seen and `failure_rate` of them failed or `slow_call_rate` were
+slow; after `open_s` it lets `half_open_permits` trials through and closes when all of
+them succeed. See `mechanisms.breaker_machine` for the states and their source.
 """
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast, final
+from typing import Any, TypeVar, final
 
 from ..core.errors import CircuitOpenError
-from ..core.events import BreakerStateChanged, EventSink, discard
+from ..core.events import EventSink, discard
 from ..core.ports import Clock, Random
 from ..mechanisms.breaker_machine import BreakerMachine
+from ..mechanisms.breaker_reports import BreakerReports, CallJudge
+from ..mechanisms.chance import SystemRandom
 from ..mechanisms.clock import SystemClock
-from ..mechanisms.reporter import Reporter
-from ..protocols.resilience import BreakerConfig, BreakerSnapshot, BreakerState, never_fails
+from ..mechanisms.outcome_windows import FAILED, SLOW
+from ..protocols.resilience import BreakerConfig, BreakerMode, BreakerSnapshot, BreakerState
 
 __all__ = ("SlidingWindowBreaker",)
 
@@ -27,7 +29,7 @@ _REASON = "the target failed too often and is left in peace; try again later"
 
 @final
 class SlidingWindowBreaker:
-    """The default `CircuitBreaker`: in memory, one window over the last calls.
+    """The default `CircuitBreaker`, with `BreakerControls`: in memory, one sliding window.
 
     Belongs to one event loop. A predicate or a sink that raises is reported as
     `GuardFailed`, and changes neither the call's result nor the state.
@@ -36,10 +38,20 @@ class SlidingWindowBreaker:
         config: When to open and how to close.
         name: How events call this breaker.
         clock: Time.
+        random: Chance, for `open_jitter`.
         sink: Told of every transition.
     """
 
-    __slots__ = ("_clock", "_fallback", "_machine", "_plain", "_reporter", "name")
+    __slots__ = (
+        "_fallback",
+        "_judge",
+        "_machine",
+        "_monotonic",
+        "_plain",
+        "_reports",
+        "_slow_s",
+        "name",
+    )
 
     def __init__(
         self,
@@ -47,15 +59,18 @@ class SlidingWindowBreaker:
         *,
         name: str = "breaker",
         clock: Clock | None = None,
-        random: Random | None = None,  # noqa: ARG002 - the constructor every block has
+        random: Random | None = None,
         sink: EventSink = discard,
     ) -> None:
         self.name: str = name
-        self._clock: Clock = clock or SystemClock()
-        self._reporter = Reporter(sink, self._clock, name)
-        self._machine = BreakerMachine(config or BreakerConfig(), self._clock.monotonic)
-        self._plain = self._machine.config.is_failure is never_fails
+        clock = clock or SystemClock()
+        self._monotonic = clock.monotonic
+        self._reports = BreakerReports(name, clock, sink)
+        self._machine = BreakerMachine(
+            config or BreakerConfig(), clock.monotonic, random or SystemRandom()
+        )
         self._fallback: Callable[[], Awaitable[Any]] | None = None
+        self._settle()
 
     @property
     def config(self) -> BreakerConfig:
@@ -72,14 +87,19 @@ class SlidingWindowBreaker:
         machine = self._machine
         if machine.closed:
             era = machine.era
+            began = 0.0 if self._slow_s is None else self._monotonic()
             try:
                 result = await operation()
             except Exception as error:
-                self._count(era, self._judge_error(error))
+                self._count(era, self._judge.error(error), began, error)
                 raise
-            # Most calls end here: a window full of successes takes no note of one more.
-            if not (self._plain and machine.quiet):
-                self._count(era, self._judge_result(result))
+            if not self._plain:
+                self._count(era, self._judge.result(result), began)
+            # Most calls end here: a window full of good outcomes takes no note of one more.
+            elif not machine.quiet and machine.era == era:
+                machine.count(0)
+                if machine.changes:
+                    self._report()
             return result
         wait_s = machine.wait_s()
         if not wait_s:
@@ -100,21 +120,12 @@ class SlidingWindowBreaker:
 
     def snapshot(self) -> BreakerSnapshot:
         """Return the breaker's numbers; while it is not closed, the window that opened it."""
-        machine = self._machine
-        wait_s = machine.wait_s()
-        taken = BreakerSnapshot(
-            state=machine.state,
-            era=machine.era,
-            calls=machine.calls,
-            failures=machine.failures,
-            refused=machine.refused,
-            retry_after_s=wait_s,
-        )
+        taken = self._machine.snapshot()
         self._report()
         return taken
 
     def reset(self) -> None:
-        """Close the circuit and forget what was counted."""
+        """Close the circuit, end a mode, and forget what was counted."""
         self._machine.reset()
         self._report()
 
@@ -124,7 +135,7 @@ class SlidingWindowBreaker:
         A half-open circuit closes if it has seen as many successes as are now needed.
         """
         self._machine.configure(config)
-        self._plain = config.is_failure is never_fails
+        self._settle()
         self._report()
 
     def set_fallback(self, fallback: Callable[[], Awaitable[Any]] | None, /) -> None:
@@ -134,73 +145,80 @@ class SlidingWindowBreaker:
         """
         self._fallback = fallback
 
+    def force_open(self) -> None:
+        """Refuse every call until released, however long; a fallback still answers."""
+        self._set_mode(BreakerMode.FORCED_OPEN)
+
+    def disable(self) -> None:
+        """Let every call pass, counting none."""
+        self._set_mode(BreakerMode.DISABLED)
+
+    def metrics_only(self) -> None:
+        """Let every call pass and count it; tell when the circuit would have opened."""
+        self._set_mode(BreakerMode.METRICS_ONLY)
+
+    def release(self) -> None:
+        """Let the outcomes of calls decide again, from a closed circuit and an empty window."""
+        self._set_mode(BreakerMode.AUTOMATIC)
+
+    def get_mode(self) -> BreakerMode:
+        """Return who decides where the breaker stands."""
+        return self._machine.mode
+
     async def _try(self, operation: Callable[[], Awaitable[T]]) -> T:
-        trial = self._machine.begin()
+        machine = self._machine
+        trial = machine.begin()
+        began = self._monotonic()
         failed: bool | None = None
+        decisive: Exception | None = None
         try:
             self._report()
             try:
                 result = await operation()
             except Exception as error:
-                failed = self._judge_error(error)
+                failed = self._judge.error(error)
+                decisive = error
                 raise
-            failed = self._judge_result(result)
+            failed = self._judge.result(result)
             return result
         finally:
             # Cancellation ends here with `failed` still None: the permit goes back, no more.
-            self._machine.finish(trial, failed=failed)
+            machine.finish(trial, failed=failed, slow=self._was_slow(began), error=decisive)
+            # The frame is in the error's traceback: it must not hold the error in turn.
+            decisive = None
             self._report()
 
-    def _count(self, era: int, failed: bool | None) -> None:  # noqa: FBT001
+    def _count(
+        self,
+        era: int,
+        failed: bool | None,  # noqa: FBT001
+        began: float,
+        error: Exception | None = None,
+    ) -> None:
         machine = self._machine
         if failed is not None and machine.era == era:
-            machine.count(failed=failed)
+            outcome = FAILED if failed else 0
+            slow_s = self._slow_s
+            if slow_s is not None and self._monotonic() - began >= slow_s:
+                outcome |= SLOW
+            machine.count(outcome, error)
             if machine.changes:
                 self._report()
 
-    def _judge_result(self, result: object) -> bool | None:
-        if self._plain:
-            return False
-        try:
-            return bool(self._machine.config.is_failure(result))
-        except Exception as error:  # noqa: BLE001 - a host's predicate may raise anything
-            self._reporter.guard_failed("is_failure", error)
-            return None
+    def _was_slow(self, began: float) -> bool:
+        slow_s = self._slow_s
+        return slow_s is not None and self._monotonic() - began >= slow_s
 
-    def _judge_error(self, error: Exception) -> bool | None:
-        ignore = self._machine.config.ignore
-        if not ignore:
-            return True
-        try:
-            ignored = _is_only(error, ignore)
-        except Exception as broken:  # noqa: BLE001 - a metaclass may raise anything
-            self._reporter.guard_failed("ignore", broken)
-            return None
-        return None if ignored else True
+    def _settle(self) -> None:
+        """Take from the settings what every call asks for."""
+        config = self._machine.config
+        self._slow_s = config.slow_call_s
+        self._judge = CallJudge.of(config, self._reports.reporter)
+        self._plain = self._judge.plain and self._slow_s is None
+
+    def _set_mode(self, mode: BreakerMode) -> None:
+        self._machine.set_mode(mode)
+        self._report()
 
     def _report(self) -> None:
-        changes = self._machine.changes
-        if not changes:
-            return
-        # Taken out first: a sink may call this breaker.
-        self._machine.changes = []
-        at = self._clock.wall()
-        for previous, current, cause in changes:
-            self._reporter.report(
-                BreakerStateChanged(
-                    at=at,
-                    breaker=self.name,
-                    previous=previous.value,
-                    current=current.value,
-                    cause=cause,
-                )
-            )
-
-
-def _is_only(error: Exception, kinds: tuple[type[Exception], ...]) -> bool:
-    """Return whether an error is of these kinds, or a task group's group of nothing else."""
-    if isinstance(error, kinds):
-        return True
-    if not isinstance(error, ExceptionGroup):
-        return False
-    return cast("ExceptionGroup[Exception]", error).split(kinds)[1] is None
+        self._reports.report(self._machine)

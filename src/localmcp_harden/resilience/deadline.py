@@ -5,7 +5,8 @@ through a context variable; without a timeout there is neither scope nor variabl
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar, cast, final
 
@@ -97,6 +98,50 @@ class ScopeDeadline:
         budget_s = self.config.timeout_s if timeout_s is None else timeout_s
         if budget_s is None or budget_s == math.inf:
             return await operation()
+        limit = self._begin(budget_s)
+        try:
+            # Our own budget, not what the outer deadline leaves: that one cuts for
+            # itself, and only what our own scope cut is ours to report.
+            with self._cut_after(budget_s):
+                return await operation()
+        finally:
+            # The flag ends it, and not a reset of the variable: a generator may end in
+            # another context than it began in, and tasks may have copied this one.
+            limit.active = False
+        # Reached only when our scope has caught the cancellation that it caused itself.
+        raise _exceeded(budget_s)
+
+    @contextmanager
+    def limit(self, timeout_s: float | None = None) -> Generator[None]:
+        """Do for a body what `execute` does for an operation.
+
+        Args:
+            timeout_s: Seconds for the body, the default when None; `math.inf` for no
+                limit of its own.
+
+        Raises:
+            DeadlineExceededError: The time was up; the body has been cancelled, or was
+                not begun since nothing was left.
+        """
+        budget_s = self.config.timeout_s if timeout_s is None else timeout_s
+        if budget_s is None or budget_s == math.inf:
+            yield
+            return
+        limit = self._begin(budget_s)
+        try:
+            with self._cut_after(budget_s):
+                yield
+                return
+        finally:
+            limit.active = False
+        raise _exceeded(budget_s)
+
+    def remaining_s(self) -> float | None:
+        """Return the seconds left to the current task, None when nothing limits it."""
+        limit = _limit_in_force()
+        return None if limit is None else max(0.0, limit.until - limit.monotonic())
+
+    def _begin(self, budget_s: float) -> _Limit:
         monotonic = self._monotonic
         now = monotonic()
         outer = _limit.get()
@@ -111,22 +156,7 @@ class ScopeDeadline:
             raise _exceeded(budget_s)
         limit = _Limit(monotonic, until, outer)
         _limit.set(limit)
-        try:
-            # Our own budget, not what the outer deadline leaves: that one cuts for
-            # itself, and only what our own scope cut is ours to report.
-            with self._cut_after(budget_s):
-                return await operation()
-        finally:
-            # The flag ends it, and not a reset of the variable: a generator may end in
-            # another context than it began in, and tasks may have copied this one.
-            limit.active = False
-        # Reached only when our scope has caught the cancellation that it caused itself.
-        raise _exceeded(budget_s)
-
-    def remaining_s(self) -> float | None:
-        """Return the seconds left to the current task, None when nothing limits it."""
-        limit = _limit_in_force()
-        return None if limit is None else max(0.0, limit.until - limit.monotonic())
+        return limit
 
 
 def _limit_in_force() -> _Limit | None:

@@ -1,78 +1,33 @@
 """Repeats an operation that failed for a passing reason, after a random wait.
 
-All times are seconds. The wait before repetition n (from 0) is drawn from
-`uniform(0, min(max_wait_s, base_s * 2**n))`: full jitter, from M. Brooker,
-"Exponential Backoff And Jitter" (AWS Architecture Blog, 2015). stamina counts the
-attempts; it is imported after the first failure, and sees neither errors nor
-results, so nothing that it or its hooks log can hold a secret.
+All times are seconds. The first attempt is the bare call; what follows a failure is
+decided here, waited for by the clock, and counted by stamina. See `mechanisms.backoff`
+for the waits and their source, and `mechanisms.attempt_counter` for what stamina sees.
 """
 
 import math
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+from typing import TypeVar, final
 
-from attrs import Attribute, field, frozen
-from attrs.validators import and_, ge, instance_of, le
-
-from ..core.errors import RefusedError, UpstreamError
-from ..core.events import EventSink, RetryScheduled, discard
-from ..core.model import Outcome
+from ..core.errors import DeadlineExceededError, RefusedError
+from ..core.events import EventSink, RetryEnded, RetryScheduled, discard
 from ..core.ports import Clock, Random
+from ..mechanisms.attempt_counter import AttemptCounter
+from ..mechanisms.backoff import Backoff, Jitter
 from ..mechanisms.chance import SystemRandom
 from ..mechanisms.clock import SystemClock
 from ..mechanisms.reporter import Reporter
+from ..mechanisms.retry_after import asked_wait_s
+from ..protocols.repeats import RetryBudget
 from ..protocols.resilience import never_fails
+from .retry_config import RetryConfig
+from .retry_history import Attempt, attempts_of, remember
+from .retry_run import Ended, RepeatedRun, leaves_of
 
-if TYPE_CHECKING:
-    import stamina
-
-__all__ = ("RetryConfig", "StaminaRetry")
+__all__ = ("Attempt", "Jitter", "RetryConfig", "StaminaRetry", "attempts_of")
 
 T = TypeVar("T")
-
-_MAX_LEAVES = 1_000
-
-
-def _are_exceptions(_config: object, attribute: "Attribute[Any]", value: object) -> None:
-    kinds: list[object] = list(value) if isinstance(value, tuple) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if not isinstance(value, tuple) or not all(
-        isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds
-    ):
-        raise TypeError(
-            f"{attribute.name} must be a tuple of subclasses of Exception; "
-            "cancellation and interrupts are never retried"
-        )
-
-
-@final
-@frozen(kw_only=True)
-class RetryConfig:
-    """How often to repeat, how long to wait, and what for.
-
-    Args:
-        attempts: How often the operation runs at most, the first time included
-            (1 to 100; 3, which rides out a short fault and adds little load to a
-            long one).
-        base_s: The upper end of the first wait (0 to 3,600; 0.1).
-        max_wait_s: The upper end of every wait (0 to 3,600; 5). A target that asks
-            for a longer wait (`retry_after_s`) is not called again.
-        retry_on: What is retried; an exception group is when all its members are.
-            A refusal of this package is only when its class is named here, not
-            when a base class such as `Exception` is (connection errors, timeouts,
-            and a wrapped server that went away).
-    """
-
-    attempts: int = field(default=3, validator=[instance_of(int), and_(ge(1), le(100))])
-    base_s: float = field(default=0.1, validator=and_(ge(0.0), le(3_600.0)))
-    max_wait_s: float = field(default=5.0, validator=and_(ge(0.0), le(3_600.0)))
-    retry_on: tuple[type[Exception], ...] = field(
-        default=(ConnectionError, TimeoutError, UpstreamError), validator=_are_exceptions
-    )
-
-
-class _AttemptFailedError(Exception):
-    """What stamina is shown instead of what happened."""
 
 
 @final
@@ -89,22 +44,8 @@ _repeating: ContextVar[_Repeating | None] = ContextVar("localmcp_harden_repeatin
 
 
 @final
-class _Ended(Generic[T]):
-    """How one attempt ended: with an error or a result, and what went wrong in either."""
-
-    __slots__ = ("cause", "error", "kind", "result")
-
-    def __init__(self, error: Exception | None, result: T | None = None) -> None:
-        self.error = error
-        self.result = result
-        # The chain's results say in a field what their handler raised.
-        self.cause = result.failure if isinstance(result, Outcome) else error
-        self.kind = "result" if self.cause is None else type(self.cause).__name__
-
-
-@final
 class StaminaRetry:
-    """The default `Retry`: full jitter, attempts counted by stamina.
+    """The default `Retry`: random waits, attempts counted by stamina.
 
     Retries do not multiply: while one operation is being repeated, a further
     `StaminaRetry` inside it makes single attempts.
@@ -112,12 +53,17 @@ class StaminaRetry:
     A host that switches stamina off, or puts it in its testing mode, switches
     repetition off here too.
 
+    A predicate, a budget or a sink that raises is reported as `GuardFailed`; the
+    operation's result and error stay what they are.
+
     Args:
         config: How often, how long, what for.
-        name: How events and notes call the operation.
-        clock: Time; it does the waiting.
+        name: How events call the operation, where the call says nothing else.
+        budget: What bounds repetitions, best the one that hedges share; None for no
+            bound but `attempts`.
+        clock: Time; it does the waiting and the cutting off.
         random: The jitter.
-        sink: Told of every repetition.
+        sink: Told of every repetition, and how each repeated operation ended.
         remaining_s: Tells how much time is left, for example `deadline.remaining_s`;
             a wait that would use it up is not begun.
     """
@@ -127,6 +73,7 @@ class StaminaRetry:
         config: RetryConfig | None = None,
         *,
         name: str = "operation",
+        budget: RetryBudget | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
         sink: EventSink = discard,
@@ -134,10 +81,15 @@ class StaminaRetry:
     ) -> None:
         self.config: RetryConfig = config or RetryConfig()
         self.name: str = name
+        self._budget = budget
         self._clock: Clock = clock or SystemClock()
+        self._monotonic = self._clock.monotonic
         self._random: Random = random or SystemRandom()
         self._reporter = Reporter(sink, self._clock, name)
         self._remaining_s = remaining_s
+        self._timed = (
+            self.config.attempt_timeout_s is not None or self.config.total_timeout_s is not None
+        )
         self._refusals = tuple(
             kind for kind in self.config.retry_on if issubclass(kind, RefusedError)
         )
@@ -148,35 +100,49 @@ class StaminaRetry:
         /,
         *,
         is_failure: Callable[[T], bool] = never_fails,
+        name: str = "",
     ) -> T:
         """Run the operation until it succeeds or the attempts are spent.
 
         Args:
             operation: What to run.
             is_failure: Whether a returned result is to be retried.
+            name: How events call the operation; the retry's own name when empty.
 
         Returns:
             The first good result, or the last bad one.
 
         Raises:
             Exception: What the last attempt raised, with a note that says how many
-                attempts there were. What is not retryable is raised at once.
+                attempts there were; `attempts_of` tells each. What is not retryable
+                is raised at once.
+            TimeoutError: The last attempt took longer than `attempt_timeout_s`.
+            DeadlineExceededError: All of it took longer than `total_timeout_s`.
         """
+        budget = self._budget
+        if budget is not None:
+            try:
+                budget.begin()
+            except Exception as broken:  # noqa: BLE001 - a host's budget may raise anything
+                self._reporter.guard_failed("budget", broken)
+        began = self._monotonic()
         try:
-            result = await operation()
+            result = await (self._cut(operation, began) if self._timed else operation())
         except Exception as error:
-            if not self._is_retryable(error) or self._is_single():
+            if not self._is_retryable(error) or self.config.attempts == 1:
                 raise
-            first = _Ended[T](error)
+            first = Ended[T](error, bad=True)
         else:
             # Most calls end here; nothing of what follows is imported or made for them.
-            if is_failure is never_fails:
+            if is_failure is never_fails or not self._is_bad(is_failure, result):
+                if budget is not None:
+                    self._succeed(budget, 0.0)
                 return result
-            if not self._is_bad(is_failure, result) or self._is_single():
+            if self.config.attempts == 1:
                 return result
-            first = _Ended(None, result)
+            first = Ended(None, result, bad=True)
         try:
-            return await self._repeat(operation, is_failure, first)
+            return await self._repeat(operation, is_failure, first, began, name or self.name)
         finally:
             # An error's traceback holds this frame; the frame must not hold the error.
             del first
@@ -185,113 +151,133 @@ class StaminaRetry:
         self,
         operation: Callable[[], Awaitable[T]],
         is_failure: Callable[[T], bool],
-        last: _Ended[T],
+        last: Ended[T],
+        began: float,
+        name: str,
     ) -> T:
-        import stamina  # noqa: PLC0415 - heavy, and only needed once something has failed
-
-        turns = aiter(
-            stamina.retry_context(
-                on=_repeat_at_once,
-                attempts=self.config.attempts,
-                timeout=None,
-                wait_initial=0.0,
-                wait_max=0.0,
-                wait_jitter=0.0,
-            )
-        )
-        kinds = [last.kind]
+        config = self.config
+        total_s = math.inf if config.total_timeout_s is None else config.total_timeout_s
+        backoff = Backoff(config.jitter, config.base_s, config.max_wait_s, self._random)
+        run = RepeatedRun(name, backoff, began + total_s)
+        run.add(last.kind, self._monotonic() - began)
+        outer = _repeating.get()
+        nested = outer is not None and outer.active
         mine = _Repeating()
-        _repeating.set(mine)
+        outcome = "nested" if nested else ""
         try:
-            # The bare attempt is the first that stamina counts.
-            _mark_failed(await anext(turns))
-            while (wait_s := self._wait_s(len(kinds) - 1, last.cause)) is not None:
-                turn = await self._next_turn(turns)
-                if turn is None:
+            counter = None if nested else AttemptCounter(config.attempts)
+            if counter is not None:
+                _repeating.set(mine)
+            while counter is not None:
+                wait_s, outcome = self._next(run, counter, last.cause)
+                if outcome:
                     break
-                self._reporter.report(
-                    RetryScheduled(
-                        at=self._clock.wall(),
-                        operation=self.name,
-                        attempt=len(kinds),
-                        wait_s=wait_s,
-                        error_type=last.kind,
-                    )
-                )
+                # What ends here otherwise ends by cancellation.
+                outcome = "cancelled"
+                self._schedule(run, wait_s, last.kind)
                 await self._clock.sleep(wait_s)
-                last, again = await self._attempt(operation, is_failure)
-                kinds.append(last.kind)
+                at = self._monotonic()
+                last, again = await self._attempt(operation, is_failure, began)
+                run.add(last.kind if last.bad else "", self._monotonic() - at, wait_s)
                 if not again:
+                    outcome = "not_retryable" if last.bad else "recovered"
                     break
-                _mark_failed(turn)
-            if last.error is None:
-                return last.result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
-            _note(last.error, kinds)
-            raise last.error
+            if outcome == "recovered" and self._budget is not None:
+                self._succeed(self._budget, run.taken)
+            if last.error is not None:
+                if len(run.attempts) > 1:
+                    remember(last.error, tuple(run.attempts))
+                raise last.error
+            return last.result  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
         finally:
             # The flag ends it, and not a reset of the variable: a generator may end in
             # another context than it began in, and tasks may have copied this one.
             mine.active = False
+            self._end(run, outcome, last.kind if last.bad else "")
             del last
 
     async def _attempt(
-        self, operation: Callable[[], Awaitable[T]], is_failure: Callable[[T], bool]
-    ) -> tuple[_Ended[T], bool]:
+        self, operation: Callable[[], Awaitable[T]], is_failure: Callable[[T], bool], began: float
+    ) -> tuple[Ended[T], bool]:
         """Run the operation once; return how it ended and whether to repeat it."""
         try:
-            result = await operation()
+            result = await (self._cut(operation, began) if self._timed else operation())
         except Exception as error:  # noqa: BLE001 - handed back, and raised by the caller
-            return _Ended(error), self._is_retryable(error)
-        return _Ended(None, result), self._is_bad(is_failure, result)
+            return Ended(error, bad=True), self._is_retryable(error)
+        bad = is_failure is not never_fails and self._is_bad(is_failure, result)
+        return Ended(None, result, bad=bad), bad
 
-    async def _next_turn(self, turns: Any) -> "stamina.Attempt | None":
-        """Return stamina's next attempt, None when there is none."""
-        try:
-            turn: stamina.Attempt = await anext(turns)
-        except _AttemptFailedError:
-            return None
-        except Exception as error:  # noqa: BLE001 - a process-wide hook of the host's broke
-            self._reporter.guard_failed("stamina", error)
-            return None
-        return turn
+    async def _cut(self, operation: Callable[[], Awaitable[T]], began: float) -> T:
+        """Run the operation for as long as one attempt, and all of them, may take."""
+        attempt_s, total_s = self.config.attempt_timeout_s, self.config.total_timeout_s
+        left_s = math.inf if total_s is None else began + total_s - self._monotonic()
+        limit_s = left_s if attempt_s is None else min(attempt_s, left_s)
+        if limit_s > 0.0:
+            with self._clock.cut_after(limit_s):
+                return await operation()
+        # Reached only when our scope has caught the cancellation that it caused itself.
+        if attempt_s is not None and attempt_s < left_s:
+            raise TimeoutError(f"the attempt did not finish within {attempt_s:g} seconds")
+        raise DeadlineExceededError(f"the attempts did not finish within {total_s:g} seconds")
 
-    def _wait_s(self, repetition: int, cause: Exception | None) -> float | None:
-        """Return how long to wait before the next attempt, None to give up."""
-        limit = self.config.max_wait_s
-        wait_s = self._random.uniform(0.0, min(limit, self.config.base_s * 2.0**repetition))
+    def _next(
+        self, run: RepeatedRun, counter: AttemptCounter, cause: Exception | None
+    ) -> tuple[float, str]:
+        """Return how long to wait before the next attempt, or why there is none."""
+        if not self._go_on(counter):
+            # stamina says so: all attempts were made, or the host has switched it off.
+            spent = len(run.attempts) >= self.config.attempts
+            return 0.0, "exhausted" if spent else "switched_off"
+        wait_s, outcome = self._wait_s(run, cause)
+        if not outcome and self._budget is not None:
+            run.taken = self._take(self._budget, cause)
+            if not run.taken:
+                outcome = "budget"
+        return wait_s, outcome
+
+    def _wait_s(self, run: RepeatedRun, cause: Exception | None) -> tuple[float, str]:
+        wait_s = run.backoff.next_s()
         asked_s = self._asked_s(cause)
-        if asked_s > limit:
-            return None
+        if asked_s > self.config.max_wait_s:
+            return asked_s, "asked_wait"
         wait_s = max(wait_s, asked_s)
-        if self._remaining_s is not None:
-            left_s = self._remaining_s()
-            if left_s is not None and wait_s >= left_s:
-                return None
-        return wait_s
+        left_s = run.until - self._monotonic()
+        if self.config.total_timeout_s is not None:
+            # Of a clock that stands still the waits themselves are what has passed.
+            left_s = min(left_s, self.config.total_timeout_s - run.waited_s)
+        outer_s = self._left_outside_s()
+        if outer_s is not None:
+            left_s = min(left_s, outer_s)
+        return wait_s, "" if wait_s < left_s else "deadline"
+
+    def _left_outside_s(self) -> float | None:
+        if self._remaining_s is None:
+            return None
+        try:
+            return self._remaining_s()
+        except Exception as broken:  # noqa: BLE001 - the host's function may raise anything
+            self._reporter.guard_failed("remaining_s", broken)
+            return None
 
     def _asked_s(self, cause: Exception | None) -> float:
         """Return how long the target asks to be left alone, 0 when it does not say."""
         longest = 0.0
-        for leaf in _leaves(cause):
+        for leaf in leaves_of(cause):
             try:
-                asked: object = getattr(leaf, "retry_after_s", None)
+                longest = max(longest, asked_wait_s(leaf, wall_s=self._clock.wall()))
             except Exception as broken:  # noqa: BLE001 - a property may raise anything
                 self._reporter.guard_failed("retry_after_s", broken)
-                continue
-            if isinstance(asked, bool) or not isinstance(asked, (int, float)):
-                continue
-            if not math.isnan(asked):
-                longest = max(longest, float(asked))
         return longest
 
-    def _is_single(self) -> bool:
-        if self.config.attempts == 1:
-            return True
-        outer = _repeating.get()
-        return outer is not None and outer.active
+    def _go_on(self, counter: AttemptCounter) -> bool:
+        try:
+            return counter.go_on()
+        except Exception as broken:  # noqa: BLE001 - a process-wide hook of the host's broke
+            self._reporter.guard_failed("stamina", broken)
+            return False
 
     def _is_retryable(self, error: Exception) -> bool:
-        leaves = _leaves(error)
+        leaves = leaves_of(error)
         if not leaves:
             return False
         try:
@@ -312,35 +298,39 @@ class StaminaRetry:
             self._reporter.guard_failed("is_failure", broken)
             return False
 
+    def _take(self, budget: RetryBudget, cause: Exception | None) -> float:
+        try:
+            return budget.take(timed_out=any(isinstance(e, TimeoutError) for e in leaves_of(cause)))
+        except Exception as broken:  # noqa: BLE001 - a host's budget may raise anything
+            # A budget that can not say what is left has nothing left.
+            self._reporter.guard_failed("budget", broken)
+            return 0.0
 
-def _repeat_at_once(error: Exception) -> float | bool:
-    # Zero: stamina waits for nothing, since our clock does the waiting.
-    return 0.0 if isinstance(error, _AttemptFailedError) else False
+    def _succeed(self, budget: RetryBudget, taken: float) -> None:
+        try:
+            budget.succeed(taken)
+        except Exception as broken:  # noqa: BLE001 - a host's budget may raise anything
+            self._reporter.guard_failed("budget", broken)
 
+    def _schedule(self, run: RepeatedRun, wait_s: float, kind: str) -> None:
+        self._reporter.report(
+            RetryScheduled(
+                at=self._clock.wall(),
+                operation=run.name,
+                attempt=len(run.attempts),
+                wait_s=wait_s,
+                error_type=kind,
+            )
+        )
 
-def _mark_failed(turn: "stamina.Attempt") -> None:
-    # Handed over, not raised: a raised one would carry the frames and, as its
-    # context, the error itself to whatever hook stamina calls.
-    turn.__exit__(_AttemptFailedError, _AttemptFailedError(), None)
-
-
-def _leaves(cause: Exception | None) -> list[BaseException]:
-    """Return what an exception group is made of, the error itself when it is none."""
-    found: list[BaseException] = []
-    waiting: list[BaseException] = [] if cause is None else [cause]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BaseExceptionGroup):
-            waiting.extend(each.exceptions)  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-        else:
-            found.append(each)
-        if len(found) + len(waiting) > _MAX_LEAVES:
-            return []
-    return found
-
-
-def _note(error: Exception, kinds: list[str]) -> None:
-    note = f"gave up after {len(kinds)} attempts: {', '.join(kinds)}"
-    # An error that is made once and raised often must not collect the same note for ever.
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    def _end(self, run: RepeatedRun, outcome: str, kind: str) -> None:
+        self._reporter.report(
+            RetryEnded(
+                at=self._clock.wall(),
+                operation=run.name,
+                outcome=outcome,
+                attempts=len(run.attempts),
+                waited_s=run.waited_s,
+                error_type=kind,
+            )
+        )

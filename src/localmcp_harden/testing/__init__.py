@@ -10,6 +10,7 @@ from .doubles.argument_validator import FakeArgumentValidator as FakeArgumentVal
 from .doubles.audit_log import FakeAuditLog as FakeAuditLog
 from .doubles.authenticator import FakeAuthenticator as FakeAuthenticator
 from .doubles.bulkhead import FakeBulkhead as FakeBulkhead
+from .doubles.chaos import FakeChaos as FakeChaos
 from .doubles.circuit_breaker import FakeCircuitBreaker as FakeCircuitBreaker
 from .doubles.deadline import FakeDeadline as FakeDeadline
 from .doubles.degradation import FakeDegradation as FakeDegradation
@@ -32,6 +33,7 @@ __all__ = (
     "FakeAuditLog",
     "FakeAuthenticator",
     "FakeBulkhead",
+    "FakeChaos",
     "FakeCircuitBreaker",
     "FakeClock",
     "FakeDeadline",

@@ -5,6 +5,7 @@ import pytest
 from localmcp_harden.core.errors import ConfigError
 from localmcp_harden.core.model import (
     ALLOW,
+    Annotations,
     Call,
     CallKind,
     Decision,
@@ -258,3 +259,44 @@ class TestFake:
         assert fake.permitted(call().security, "tools/call", ["y", "z"]) == {"y"}
         assert fake.get_version() == 1
         assert fake.get_rules() == ()
+
+
+def test_what_is_remembered_of_a_tool_ends_with_the_rules():
+    gate = make_gate([allow(tools=("t",))])
+    assert gate.enforce_policy(call()).rules == ("a",)
+    assert gate.enforce_policy(call()).rules == ("a",)
+    gate.add_rule(denying(tools=("t",)))
+    assert not gate.enforce_policy(call()).allowed
+    gate.remove_rule("d")
+    assert gate.enforce_policy(call()).allowed
+    gate.update_rule(allow("a", tools=("other",)))
+    assert not gate.enforce_policy(call()).allowed
+
+
+def test_what_is_remembered_is_of_this_action_tool_role_and_no_resource():
+    gate = make_gate([
+        allow(tools=("t",), actions=("tools/call",), roles=("r",)),
+        denying(resources=("note://a",)),
+    ])  # fmt: skip
+    assert gate.enforce_policy(call(roles=("r",))).allowed
+    others = [
+        call(),
+        call(roles=("s",)),
+        call(name="u", roles=("r",)),
+        call("tools/other", roles=("r",)),
+        call(resource="note://a", roles=("r",)),
+    ]
+    assert not any(gate.enforce_policy(other).allowed for other in others)
+    assert gate.enforce_policy(call(roles=("r",))).allowed
+
+
+def test_little_is_remembered_whoever_calls():
+    gate = make_gate([allow(tools=("t",))])
+    for number in range(3 * gate_module._MAX_KNOWN):
+        gate.enforce_policy(call(roles=(f"r{number}",)))
+        assert len(gate._now.known) <= gate_module._MAX_KNOWN
+    before = len(gate._now.known)
+    gate.enforce_policy(call(name="n" * 1_000))
+    unknown = call(name="invented")
+    gate.enforce_policy(unknown.with_annotations(Annotations(known=False)))
+    assert len(gate._now.known) == before

@@ -112,6 +112,39 @@ def test_any_bytes_are_read_or_refused(data):
     assert isinstance(judged, JsonBody) or judged.code == "invalid_json"
 
 
+# Keys and strings full of what makes up the text around them.
+marks = st.text(st.sampled_from(list('a":\\{},[')), max_size=4)
+written = st.recursive(
+    st.one_of(marks.map(json.dumps), st.sampled_from(["1", "-1.5", "1e999", "null", "NaN"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda parts: f"[{','.join(parts)}]"),
+        st.lists(st.tuples(marks.map(json.dumps), inner), max_size=3).map(
+            lambda pairs: f"{{{','.join(f'{key}: {part}' for key, part in pairs)}}}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+def strict(pairs):
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+@given(st.lists(st.tuples(marks.map(json.dumps), written), max_size=3))
+def test_it_takes_what_a_decoder_takes_that_looks_at_every_object(pairs):
+    text = f"{{{','.join(f'{key}:{part}' for key, part in pairs)}}}"
+    try:
+        expected = json.loads(text, object_pairs_hook=strict)
+        json.dumps(expected, allow_nan=False)
+    except ValueError:
+        assert reason(text.encode())
+    else:
+        assert judge(text.encode()).value == expected
+
+
 JSON = frozenset({"application/json"})
 
 

@@ -88,8 +88,13 @@ class GcraRateLimiter:
     def limit(self, call: Call, /) -> Decision:
         """Count the call under every limit that covers it."""
         now = self._monotonic()
-        key = _caller(call)
-        table = self._tools.get(call.name) if call.kind is CallKind.TOOL else None
+        user = call.security.user
+        key: object = (user.issuer, user.client, user.subject)
+        if key == _NOBODY:
+            key = _address(call)
+        table: GcraTable | None = None
+        if self._tools and call.kind is CallKind.TOOL:
+            table = self._tools.get(call.name)
         if table is not None:
             wait = table.hit(key, now)
             if wait:
@@ -121,6 +126,9 @@ class GcraRateLimiter:
         return GcraTable(rate_per_s=rate_per_s, burst=burst, max_keys=self.config.max_callers)
 
 
+_NOBODY = ("", "", "")
+
+
 def _refusal(wait_s: float, limit: str) -> Decision:
     # Round up: a client that waits exactly this long must get through.
     wait_s = math.ceil(wait_s * 1000) / 1000
@@ -132,10 +140,7 @@ def _refusal(wait_s: float, limit: str) -> Decision:
     )
 
 
-def _caller(call: Call) -> object:
-    user = call.security.user
-    if not user.is_anonymous:
-        return user.key
+def _address(call: Call) -> object:
     address = call.security.ip_address
     if address is None:
         return "local"

@@ -56,7 +56,7 @@ _SUFFIX: Final = ".db"
 _NAME: Final = re.compile(rf"{_PREFIX}[0-9A-Za-z_-]{{1,100}}\{_SUFFIX}")
 _MAX_KIND_CHARS: Final = 64
 _MAX_ID_CHARS: Final = 256
-_ROWS_AT_ONCE: Final = (64, 16, 4, 1)
+_ROWS_AT_ONCE: Final = (64, 32, 16, 8, 4, 2, 1)
 
 
 Queued: TypeAlias = tuple[AuditEntry | Callable[[], AuditEntry], float]

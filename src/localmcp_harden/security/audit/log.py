@@ -54,7 +54,7 @@ class AuditConfig:
             calls are refused.
         max_batch: Entries in one transaction (1 to 100,000; 1,000).
         linger_s: Seconds that entries may gather before they are written when no call
-            waits for them (0 to 1; 0.01, so that many calls share one trip to the disk).
+            waits for them (0 to 1; 0.05, so that many calls share one trip to the disk).
         max_data_bytes: Bytes of one entry's data (256 to 16 MiB; 64 KiB). Larger data is
             replaced by its size and its hash.
         retry_wait_s: Seconds between attempts to use a store that has failed (0.001 to
@@ -70,7 +70,7 @@ class AuditConfig:
     )
     max_queued: int = _whole(10_000, 1, 10_000_000)
     max_batch: int = _whole(1_000, 1, 100_000)
-    linger_s: float = field(default=0.01, validator=and_(ge(0.0), le(1.0)))
+    linger_s: float = field(default=0.05, validator=and_(ge(0.0), le(1.0)))
     max_data_bytes: int = _whole(64 * 1024, 256, 16 * 1024 * 1024)
     retry_wait_s: float = field(default=1.0, validator=and_(ge(0.001), le(3600.0)))
     close_wait_s: float = field(default=10.0, validator=and_(gt(0.0), le(3600.0)))
@@ -265,7 +265,8 @@ class _Ticket:
 
     def __del__(self) -> None:
         """Give the place back: a forgotten ticket must not shrink the queue."""
-        self.discard()
+        if self._writer is not None:
+            self.discard()
 
 
 @final

@@ -28,6 +28,8 @@ from .explanation import explain
 __all__ = ("JsonSchemaValidator", "SchemaConfig")
 
 _CODE = "invalid_arguments"
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_TOOL = CallKind.TOOL
 _CLASSES = {
     "2020-12": "Draft202012Validator",
     "2019-09": "Draft201909Validator",
@@ -132,7 +134,7 @@ class JsonSchemaValidator:
 
     def validate(self, call: Call, /) -> Decision:
         """Decide on a call's arguments."""
-        if call.kind is not CallKind.TOOL:
+        if call.kind is not _TOOL:
             return ALLOW
         tool = self._tools.get(call.name)
         if tool is None or tool.is_valid is None:

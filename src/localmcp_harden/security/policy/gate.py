@@ -39,6 +39,10 @@ Lists are among them because each one is filtered to what its caller may use.
 
 _CALL_TOOL = "tools/call"
 _MAX_ENTRIES = 1_000_000
+_MAX_KNOWN = 1_024
+_MAX_KNOWN_CHARS = 256
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_TOOL = CallKind.TOOL
 _ACTING = (
     "tools/call",
     "resources/read",
@@ -102,6 +106,8 @@ class _Snapshot:
     rules: dict[str, PlacedRule]
     version: int
     next_place: int
+    known: dict[tuple[str, str, frozenset[str]], Decision] = field(factory=dict)
+    """What was decided of tools, by action, name and roles, where no resource is touched."""
 
 
 @final
@@ -147,17 +153,24 @@ class IndexedPolicyGate:
         security = call.security
         action = security.action or call.method
         resource = security.resource
-        if not resource and call.kind is CallKind.PROMPT:
-            resource = PROMPT + call.name
-        decision = self._now.index.decide(
-            action,
-            call.name if call.kind is CallKind.TOOL else None,
-            security.user.roles,
-            resource,
-        )
-        if decision is not None:
-            return decision
-        return ALLOW if self._is_open(action) else _REFUSED
+        tool = call.name if call.kind is _TOOL else None
+        now = self._now
+        if tool is None or resource:
+            if not resource and call.kind is CallKind.PROMPT:
+                resource = PROMPT + call.name
+            return self._decide(now, action, tool, security.user.roles, resource)
+        # Most calls: what rules say of these three changes with the rules alone, which
+        # are of this snapshot. A look-up is a third of the search.
+        asked = (action, tool, security.user.roles)
+        decision = now.known.get(asked)
+        if decision is None:
+            decision = self._decide(now, action, tool, security.user.roles, "")
+            if call.annotations.known and len(tool) + len(action) <= _MAX_KNOWN_CHARS:
+                # Bounded: a caller with ever new roles makes it forget, and not grow.
+                if len(now.known) >= _MAX_KNOWN:
+                    now.known.clear()
+                now.known[asked] = decision
+        return decision
 
     def permitted(
         self, security: SecurityContext, action: str, names: Collection[str], /
@@ -255,6 +268,14 @@ class IndexedPolicyGate:
     def get_version(self) -> int:
         """Return a number that grows with every change, from 1."""
         return self._now.version
+
+    def _decide(
+        self, now: _Snapshot, action: str, tool: str | None, roles: frozenset[str], resource: str
+    ) -> Decision:
+        decision = now.index.decide(action, tool, roles, resource)
+        if decision is not None:
+            return decision
+        return ALLOW if self._is_open(action) else _REFUSED
 
     def _is_open(self, action: str) -> bool:
         return action in self._open or action.startswith(self._open_families)

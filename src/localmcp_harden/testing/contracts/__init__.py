@@ -14,8 +14,11 @@ from .authenticator import (
     local_authenticator as local_authenticator,
 )
 from .bulkhead import bulkhead as bulkhead
+from .chaos import chaos as chaos
 from .circuit_breaker import circuit_breaker as circuit_breaker
+from .circuit_breaker_modes import circuit_breaker_modes as circuit_breaker_modes
 from .deadline import deadline as deadline
+from .deadline_scopes import deadline_scopes as deadline_scopes
 from .degradation import degradation as degradation
 from .editable_policy_gate import editable_policy_gate as editable_policy_gate
 from .fallback import fallback as fallback
@@ -47,8 +50,11 @@ __all__ = (
     "audit_log",
     "authenticator",
     "bulkhead",
+    "chaos",
     "circuit_breaker",
+    "circuit_breaker_modes",
     "deadline",
+    "deadline_scopes",
     "degradation",
     "editable_policy_gate",
     "fallback",

@@ -37,12 +37,17 @@ class Held:
 
     def __init__(self) -> None:
         self.running: int = 0
+        self.begun: anyio.Event = anyio.Event()
+        """Set when it runs, or will not, its caller having been refused."""
+        self.returned: anyio.Event = anyio.Event()
+        """Set when the breaker has let its caller go."""
         self._end = anyio.Event()
         self._error: Exception | None = None
 
     async def __call__(self) -> str:
         """Wait for `end`."""
         self.running += 1
+        self.begun.set()
         await self._end.wait()
         if self._error is not None:
             raise self._error
@@ -52,6 +57,11 @@ class Held:
         """Return `done` from every call that waits, or raise `error`."""
         self._error = error
         self._end.set()
+
+    async def finish(self, error: Exception | None = None) -> None:
+        """Do what `end` does, and wait until the breaker has let its caller go."""
+        self.end(error)
+        await self.returned.wait()
 
 
 class Circuit:
@@ -106,18 +116,20 @@ class Circuit:
         seen = self.breaker.get_state()
         expect(seen is state, f"expected {state.value}, saw {seen.value}")
 
-    async def background(
-        self, held: Callable[[], Awaitable[str]], during: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Run `held` through the breaker, and `during` once it has begun."""
-
-        async def through() -> None:
+    async def through(self, held: Held) -> None:
+        """Run `held` through the breaker, whatever comes of it."""
+        try:
             with suppress(BoomError, CircuitOpenError):
                 await self.breaker.execute(held)
+        finally:
+            held.begun.set()
+            held.returned.set()
 
+    async def background(self, held: Held, during: Callable[[], Awaitable[None]]) -> None:
+        """Run `held` through the breaker, and `during` once it has begun."""
         async with open_tasks() as tasks:
-            tasks.start_soon(through)
-            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(self.through, held)
+            await held.begun.wait()
             await during()
 
 

@@ -4,11 +4,13 @@
 """
 
 import anyio
+import anyio.lowlevel
 
 from ...core.errors import CircuitOpenError
 from ...protocols.resilience import BreakerState
 from .circuit import BoomError, Circuit, Held, MakeCircuitBreaker, nothing
 from .circuit_breaker_controls import circuit_breaker_controls
+from .circuit_breaker_windows import circuit_breaker_windows
 from .kit import ContractKit, expect
 from .tasks import open_tasks
 
@@ -123,7 +125,8 @@ async def permits_hold_in_a_crowd(make: MakeCircuitBreaker) -> None:
         async with open_tasks() as tasks:
             for _ in range(_CROWD):
                 tasks.start_soon(caller)
-            await anyio.wait_all_tasks_blocked()
+            while held.running + len(refused) < _CROWD:
+                await anyio.lowlevel.checkpoint()
             expect(held.running == permits, f"{held.running} trials for {permits} permits")
             expect(len(refused) == _CROWD - permits, f"{len(refused)} refusals")
             held.end()
@@ -147,8 +150,8 @@ async def cancelled_trial_returns_its_permit(make: MakeCircuitBreaker) -> None:
     circuit = Circuit(make)
     await circuit.half_open()
     async with open_tasks() as tasks:
-        tasks.start_soon(circuit.breaker.execute, Held())
-        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(circuit.through, held := Held())
+        await held.begun.wait()
         expect(await circuit.call(1) == "refused", "there were two trials for one permit")
         tasks.cancel_scope.cancel()
     circuit.expect_state(_HALF_OPEN)
@@ -220,8 +223,7 @@ async def late_outcomes_change_nothing(make: MakeCircuitBreaker) -> None:
     async def success_after_opening() -> None:
         await late_success.half_open()
         late_success.expect_state(_HALF_OPEN)
-        held.end()
-        await anyio.wait_all_tasks_blocked()
+        await held.finish()
         late_success.expect_state(_HALF_OPEN)
 
     await late_success.background(held, success_after_opening)
@@ -232,8 +234,7 @@ async def late_outcomes_change_nothing(make: MakeCircuitBreaker) -> None:
     async def failure_after_recovery() -> None:
         await late_failure.half_open()
         await late_failure.call(1)
-        slow.end(BoomError())
-        await anyio.wait_all_tasks_blocked()
+        await slow.finish(BoomError())
         late_failure.expect_state(_CLOSED)
 
     await late_failure.background(slow, failure_after_recovery)
@@ -244,8 +245,7 @@ async def late_outcomes_change_nothing(make: MakeCircuitBreaker) -> None:
     async def failure_while_open() -> None:
         await straggler.trip()
         straggler.clock.advance(5.0)
-        last.end(BoomError())
-        await anyio.wait_all_tasks_blocked()
+        await last.finish(BoomError())
         straggler.clock.advance(5.0)
         straggler.expect_state(_HALF_OPEN)
 
@@ -266,8 +266,7 @@ async def hung_trial_does_not_block(make: MakeCircuitBreaker) -> None:
         hung_again = Held()
 
         async def late_failure() -> None:
-            hung.end(BoomError())
-            await anyio.wait_all_tasks_blocked()
+            await hung.finish(BoomError())
             circuit.expect_state(_HALF_OPEN)
             expect(await circuit.call(1) == "refused", "the late outcome freed a permit")
             hung_again.end()
@@ -305,3 +304,4 @@ def _is_bad(result: object) -> bool:
 
 
 circuit_breaker.include(circuit_breaker_controls)
+circuit_breaker.include(circuit_breaker_windows)

@@ -3,8 +3,6 @@
 Fallback, reset, settings, events and snapshot; `make` is that of `circuit_breaker`.
 """
 
-import anyio
-
 from ...core.events import BreakerStateChanged, Event
 from ...protocols.resilience import BreakerConfig, BreakerState
 from ..clock import FakeClock
@@ -124,8 +122,8 @@ async def cancelled_calls_do_not_count(make: MakeCircuitBreaker) -> None:
     circuit = Circuit(make, minimum_calls=1)
     for _ in range(3):
         async with open_tasks() as tasks:
-            tasks.start_soon(circuit.breaker.execute, Held())
-            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(circuit.through, held := Held())
+            await held.begun.wait()
             tasks.cancel_scope.cancel()
     circuit.expect_state(_CLOSED)
     expect(circuit.breaker.snapshot().calls == 0, "a cancelled call was counted")

@@ -263,3 +263,12 @@ async def calls_are_apart(make: MakeRetry) -> None:
         for script in scripts:
             tasks.start_soon(one, script)
     expect(sorted(map(str, results)) == sorted(map(str, range(20))), f"saw {results}")
+
+
+@retry.rule("RT14")
+async def a_name_changes_nothing(make: MakeRetry) -> None:
+    """A name for one call is taken, and changes neither attempts nor waits nor the result."""
+    bench = _Bench(make)
+    script = _Script(_BoomError(), "good")
+    expect(await bench.result_of(script, name="search") == "good", "the result was changed")
+    expect(bench.clock.slept_s == [0.5], f"waited {bench.clock.slept_s}")

@@ -8,7 +8,7 @@ from attrs import evolve
 from ...core.errors import CircuitOpenError
 from ...core.events import EventSink, discard
 from ...core.ports import Clock
-from ...protocols.resilience import BreakerConfig, BreakerSnapshot, BreakerState
+from ...protocols.resilience import BreakerConfig, BreakerMode, BreakerSnapshot, BreakerState
 from ...resilience.breaker import SlidingWindowBreaker
 from ..clock import FakeClock
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @final
 class FakeCircuitBreaker:
-    """A `CircuitBreaker` on a clock that stands still.
+    """A `CircuitBreaker` with `BreakerControls` on a clock that stands still.
 
     Args:
         config: When to open and how to close.
@@ -85,6 +85,27 @@ class FakeCircuitBreaker:
         """Answer with `fallback` instead of refusing; None takes it away."""
         self._fallback = fallback
         self._real.set_fallback(fallback)
+
+    def force_open(self) -> None:
+        """Refuse every call until released."""
+        self._real.force_open()
+
+    def disable(self) -> None:
+        """Let every call pass, counting none."""
+        self._real.disable()
+
+    def metrics_only(self) -> None:
+        """Let every call pass and count it."""
+        self._real.metrics_only()
+
+    def release(self) -> None:
+        """Let the outcomes of calls decide again, and end forcing."""
+        self.forced = None
+        self._real.release()
+
+    def get_mode(self) -> BreakerMode:
+        """Return who decides where the breaker stands."""
+        return self._real.get_mode()
 
     async def _run(self, operation: Callable[[], Awaitable[T]]) -> T:
         if self.forced is None:

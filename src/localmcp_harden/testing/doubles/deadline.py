@@ -1,6 +1,7 @@
 """A deadline that a test lets pass, and which otherwise works."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import TypeVar, final
 
 from ...core.errors import DeadlineExceededError
@@ -41,6 +42,19 @@ class FakeDeadline:
         if self.exceeded:
             raise DeadlineExceededError("scripted refusal")
         return await self._real.execute(operation, timeout_s=timeout_s)
+
+    @contextmanager
+    def limit(self, timeout_s: float | None = None) -> Generator[None]:
+        """Refuse when told to; otherwise run the body under its deadline.
+
+        Raises:
+            DeadlineExceededError: The time was up, or `exceeded` is set.
+        """
+        self.timeouts.append(timeout_s)
+        if self.exceeded:
+            raise DeadlineExceededError("scripted refusal")
+        with self._real.limit(timeout_s):
+            yield
 
     def remaining_s(self) -> float | None:
         """Return the seconds left, 0 when every operation is refused."""

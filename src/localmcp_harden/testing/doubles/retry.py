@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, final
 
-from ...core.events import Event, RetryScheduled
+from ...core.events import Event, RetryEnded, RetryScheduled
 from ...core.ports import Clock, Random
+from ...protocols.repeats import RetryBudget
 from ...protocols.resilience import never_fails
 from ...resilience.retry import RetryConfig, StaminaRetry
 from ..chance import FakeRandom
@@ -24,6 +25,7 @@ class FakeRetry:
         base_s: The upper end of the first wait.
         max_wait_s: The upper end of every wait.
         retry_on: What is retried.
+        budget: What bounds repetitions; nothing but `attempts` by default.
         clock: The clock; a fake one of its own that jumps by default.
         random: Chance; the middle of every range by default.
     """
@@ -35,6 +37,7 @@ class FakeRetry:
         base_s: float = 0.1,
         max_wait_s: float = 5.0,
         retry_on: tuple[type[Exception], ...] = (ConnectionError, TimeoutError),
+        budget: RetryBudget | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -42,10 +45,13 @@ class FakeRetry:
         """How often each operation ran, in the order in which the operations began."""
         self.scheduled: list[RetryScheduled] = []
         """Every repetition, in order."""
+        self.ended: list[RetryEnded] = []
+        """How each operation that was to be repeated ended, in order."""
         self.active: bool = True
         """When False, every operation runs once."""
         self._real = StaminaRetry(
             RetryConfig(attempts=attempts, base_s=base_s, max_wait_s=max_wait_s, retry_on=retry_on),
+            budget=budget,
             clock=clock or FakeClock(autojump=True),
             random=random or FakeRandom(),
             sink=self._keep,
@@ -57,6 +63,7 @@ class FakeRetry:
         /,
         *,
         is_failure: Callable[[T], bool] = never_fails,
+        name: str = "",
     ) -> T:
         """Run the operation, and repeat it as a real retry would unless not `active`."""
         place = len(self.attempts)
@@ -68,8 +75,10 @@ class FakeRetry:
 
         if not self.active:
             return await counted()
-        return await self._real.execute(counted, is_failure=is_failure)
+        return await self._real.execute(counted, is_failure=is_failure, name=name)
 
     def _keep(self, event: Event) -> None:
         if isinstance(event, RetryScheduled):
             self.scheduled.append(event)
+        elif isinstance(event, RetryEnded):
+            self.ended.append(event)
