@@ -32,6 +32,8 @@ from ..protocols.observability import LoggingConfig, LogLevel
 from ..security.access.identity import DefaultAuthenticator
 from ..security.transport.config import LOOPBACK_HOSTS, HttpConfig
 from .asgi import AsgiGuard, has_authentication
+from .asgi.types import AsgiApp
+from .health import HealthAppConfig, with_health
 from .readiness import notify_ready, notify_stopping
 from .shutdown import end_on_signal
 
@@ -50,6 +52,7 @@ async def serve_http(
     host: str = "127.0.0.1",
     port: int = 8000,
     path: str = "/mcp",
+    health_path: str | None = "/health",
     allow_remote: bool = False,
     allow_unauthenticated: bool = False,
     allowed_hosts: Sequence[str] = (),
@@ -72,6 +75,9 @@ async def serve_http(
         host: The address to listen on.
         port: The port; 0 for any that is free.
         path: Where clients find it.
+        health_path: Where probes are answered, below it `/live`, `/ready` and `/started`;
+            None for nowhere. A stranger is told the status and nothing else, whatever
+            host it names: service managers ask by address.
         allow_remote: Whether `host` may be reachable from other machines. Then see to
             TLS before it.
         allow_unauthenticated: Whether it may be so without authentication.
@@ -129,6 +135,9 @@ async def serve_http(
         guard = AsgiGuard(app, guards)
     else:
         guard = AsgiGuard(app, guards, config=config)
+    served: AsgiApp = guard
+    if health_path is not None and is_hardened:
+        served = with_health(guard, guards.health, config=_health_config(health_path))
     listening = await _listen(host, port)
     with listening, plain_errors():
 
@@ -141,7 +150,7 @@ async def serve_http(
 
         uvicorn_server = Uvicorn(
             uvicorn.Config(
-                guard,
+                cast("Any", served),
                 http=cast(
                     "Any",
                     partial(
@@ -233,6 +242,13 @@ def _http_config(
     if max_request_bytes is not None:
         config = _evolve(config, max_body_bytes=max_request_bytes)
     return config
+
+
+def _health_config(path: str) -> HealthAppConfig:
+    try:
+        return HealthAppConfig(prefix=path)
+    except (TypeError, ValueError):
+        raise ConfigError("must be a path like /health", "health_path") from None
 
 
 def _evolve(config: HttpConfig, **changes: Any) -> HttpConfig:

@@ -60,6 +60,8 @@ LISTS: Mapping[str, ListMethod] = MappingProxyType(
 """The lists that are shown only in part to a caller who may use only a part."""
 
 _PROTOCOL = Target(CallKind.PROTOCOL)
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_TOOL = CallKind.TOOL
 _PROTOCOL_METHODS = frozenset(
     {
         "initialize",
@@ -89,7 +91,13 @@ def target_of(method: str, params: Mapping[str, Any] | None) -> Target:
 
 
 def _tool(params: Mapping[str, Any]) -> Target:
-    return Target(CallKind.TOOL, _text(params, "name"), _object(params, "arguments"))
+    name, arguments = params.get("name"), params.get("arguments")
+    # The exact types first: each call that is spared here is spared on every tool call.
+    if type(name) is not str:
+        name = _text(params, "name")
+    if type(arguments) is not dict:
+        arguments = _object(params, "arguments")
+    return tuple.__new__(Target, (_TOOL, name, arguments))
 
 
 def _prompt(params: Mapping[str, Any]) -> Target:
@@ -157,6 +165,7 @@ _ERROR_CODES: Mapping[str, int] = MappingProxyType(
         "bulkhead_full": -32058,
         "overloaded": -32059,
         "throttled": -32060,
+        "switched_off": -32061,
     }
 )
 _OTHER_REFUSAL = -32051
@@ -172,6 +181,7 @@ _READABLE = frozenset(
         "bulkhead_full",
         "overloaded",
         "throttled",
+        "switched_off",
     }
 )
 

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Mapping
 
-__all__ = ("notify_ready", "notify_status", "notify_stopping")
+__all__ = ("notify", "notify_ready", "notify_status", "notify_stopping")
 
 _MAX_STATUS_BYTES = 500
 _TIMEOUT_S = 1.0
@@ -25,6 +25,11 @@ def notify_ready(status: str = "", *, environ: Mapping[str, str] | None = None) 
         Whether somebody was told.
     """
     return _send(("READY=1",), status, environ)
+
+
+def notify(*fields: str, environ: Mapping[str, str] | None = None) -> bool:
+    """Send fields as they are, for example `WATCHDOG=1`; otherwise as `notify_ready`."""
+    return _send(fields, "", environ)
 
 
 def notify_status(status: str, *, environ: Mapping[str, str] | None = None) -> bool:

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _CALL_TIMEOUT_S = 20.0
 _TEXT_LIMIT = 400
+_OK = 200
 
 
 @final
@@ -98,6 +99,14 @@ class Actors:
     async def connect(self, caller: Caller) -> Seen:
         """Connect, and say how that went."""
         return await _watch(lambda: self._client(caller), lambda _: Seen(verdict=Verdict.ALLOWED))
+
+    async def ask_health(self) -> Seen:
+        """Ask as a service manager does, and say what it is told."""
+        async with httpx2.AsyncClient(trust_env=False, timeout=_CALL_TIMEOUT_S) as web:
+            started = time.monotonic()
+            answer = await web.get(str(httpx2.URL(self._address).join("/health/ready")))
+        verdict = Verdict.ALLOWED if answer.status_code == _OK else Verdict.FAILED
+        return Seen(verdict=verdict, text=answer.text, duration_s=time.monotonic() - started)
 
     async def list_tools(self, caller: Caller) -> Seen:
         """List the tools, and say what was seen.

@@ -107,7 +107,7 @@ resources = [$dotgit]
 
 NOTES_CONFIGURATION: Template = Template(
     """\
-# Guards for a server of our own: two callers with tokens, three tools for both of
+# Guards for a server of our own: two callers with tokens, four tools for both of
 # them, one for the writer alone.
 version = 1
 project = "demo"
@@ -139,7 +139,7 @@ linger_s = 0.0
 id = "readers-read"
 effect = "allow"
 actions = ["tools/call"]
-tools = ["find_notes", "sync_archive", "export_notes"]
+tools = ["find_notes", "sync_archive", "export_notes", "print_notes"]
 roles = ["reader"]
 
 [[policy.rules]]
@@ -150,6 +150,11 @@ tools = ["add_note"]
 roles = ["writer"]
 
 # Short times, so that the demo is soon over.
+# One printer: one prints, one waits, more are too many.
+[tools.print_notes.bulkhead]
+max_concurrent = 1
+max_queue = 1
+
 [tools.export_notes]
 deadline_s = 0.5
 

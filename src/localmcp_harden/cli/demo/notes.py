@@ -19,6 +19,7 @@ from .story import Given
 __all__ = ("Archive", "make_server", "serve_on_loopback")
 
 _EXPORT_S = 60.0
+_PRINT_S = 0.3
 _READS = ToolAnnotations(read_only_hint=True)
 _REPEATABLE = ToolAnnotations(read_only_hint=False, idempotent_hint=True)
 
@@ -75,6 +76,12 @@ def make_server(hardening: Hardening, archive: Archive) -> MCPServer:
     async def sync_archive() -> str:
         """Send all notes to the archive; doing it twice does no harm."""
         return f"archived {archive.store(notes)} notes"
+
+    @server.tool(annotations=_READS)
+    async def print_notes() -> str:
+        """Print all notes on a printer that takes its time."""
+        await anyio.sleep(_PRINT_S)
+        return f"printed {len(notes)} notes"
 
     @server.tool(annotations=_READS)
     async def export_notes() -> str:

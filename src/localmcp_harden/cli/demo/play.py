@@ -132,36 +132,58 @@ class _Stage:
             waited_s = min(self._told_wait_s.get(step.caller, 0.0), _LONGEST_WAIT_S)
             await anyio.sleep(waited_s)
         calls: list[CallResult] = []
-        for _ in range(step.burst):
-            calls.append(await self._call(step))
-            if calls[-1].seen.verdict is not Verdict.ALLOWED:
-                break
+        if step.together > 1:
+            calls = await self._call_together(step)
+        else:
+            for _ in range(step.burst):
+                calls.append(await self._call(step))
+                if calls[-1].seen.verdict is not Verdict.ALLOWED:
+                    break
         reader = self._records[step.caller.server]
         if step.expect.event:
             await reader.find_event(step.expect.event)
         events = reader.take_events()
-        recorded = step.caller is not Caller.BARE
         return StepResult(
             step=step,
             calls=tuple(calls),
             events=events,
             waited_s=waited_s,
-            problems=judge(step, calls, events, recorded=recorded),
+            problems=judge(step, calls, events, recorded=step.is_recorded),
         )
+
+    async def _call_together(self, step: Step) -> list[CallResult]:
+        """Call several times at once, and return those first that were allowed."""
+        made: list[tuple[float, Seen]] = []
+
+        async def call() -> None:
+            at = time.time()
+            made.append((at, await self._act(step)))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(step.together):
+                tasks.start_soon(call)
+        # A refusal names its record; what is left then belongs to the others.
+        made.sort(key=lambda each: each[1].verdict is Verdict.ALLOWED)
+        calls = [await self._told(step, at, seen) for at, seen in made]
+        return sorted(calls, key=lambda each: each.seen.verdict is not Verdict.ALLOWED)
 
     async def _call(self, step: Step) -> CallResult:
         at = time.time()
-        seen = await self._act(step)
+        return await self._told(step, at, await self._act(step))
+
+    async def _told(self, step: Step, at: float, seen: Seen) -> CallResult:
         if seen.retry_after_s is not None:
             self._told_wait_s[step.caller] = seen.retry_after_s
         record = None
-        if step.caller is not Caller.BARE:
+        if step.is_recorded:
             record = await self._records[step.caller.server].find(_is_record_of(step, seen))
         return CallResult(at=at, shown=_in_words(step), seen=seen, record=record)
 
     async def _act(self, step: Step) -> Seen:
         if step.method == "connect":
             return await self._actors.connect(step.caller)
+        if step.method == "health":
+            return await self._actors.ask_health()
         if step.method == "tools/list":
             return await self._actors.list_tools(step.caller)
         return await self._actors.call(step.caller, step.tool, self._filled(step.arguments))

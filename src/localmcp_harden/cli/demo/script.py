@@ -19,7 +19,7 @@ GIT_READING_TOOLS: tuple[str, ...] = (
 
 _FILLED_IN = "{password}"
 _REPOSITORY = {"repo_path": "{repository}"}
-_READERS_TOOLS = ("export_notes", "find_notes", "sync_archive")
+_READERS_TOOLS = ("export_notes", "find_notes", "print_notes", "sync_archive")
 _ALLOWED = Expectation(verdict=Verdict.ALLOWED)
 
 
@@ -240,7 +240,7 @@ _OWN = (
     Step(
         id="reader-list",
         act=Act.OWN,
-        title="The reader is shown three tools.",
+        title="The reader is shown four tools.",
         caller=Caller.READER,
         method="tools/list",
         expect=Expectation(verdict=Verdict.ALLOWED, tools=_READERS_TOOLS),
@@ -248,7 +248,7 @@ _OWN = (
     Step(
         id="writer-list",
         act=Act.OWN,
-        title="The writer is shown four.",
+        title="The writer is shown five.",
         caller=Caller.WRITER,
         method="tools/list",
         expect=Expectation(verdict=Verdict.ALLOWED, tools=("add_note", *_READERS_TOOLS)),
@@ -313,6 +313,14 @@ _OWN = (
         expect=_refused("circuit_open", attempts=0, retry_after=True),
     ),
     Step(
+        id="health-degraded",
+        act=Act.OWN,
+        title="A service manager's probe is told that the server is degraded, not that it is down.",
+        caller=Caller.NOBODY,
+        method="health",
+        expect=Expectation(verdict=Verdict.ALLOWED, text="degraded"),
+    ),
+    Step(
         id="breaker-others",
         act=Act.OWN,
         title="Other tools go on: each has a circuit of its own.",
@@ -343,6 +351,23 @@ _OWN = (
             text="archived",
             event="breaker sync_archive: half_open to closed",
         ),
+    ),
+    Step(
+        id="health-well",
+        act=Act.OWN,
+        title="And the probe is told that all is well again.",
+        caller=Caller.NOBODY,
+        method="health",
+        expect=Expectation(verdict=Verdict.ALLOWED, text="healthy"),
+    ),
+    Step(
+        id="bulkhead",
+        act=Act.OWN,
+        title="Of three who print at once one waits for its turn, and one is too many.",
+        caller=Caller.READER,
+        tool="print_notes",
+        together=3,
+        expect=_refused("bulkhead_full", passes_first=2, attempts=0),
     ),
     Step(
         id="deadline",

@@ -125,12 +125,13 @@ class Step:
         act: The part it belongs to.
         title: What it shows, one sentence.
         caller: Who does it.
-        method: `tools/call`, `tools/list`, or `connect`.
+        method: `tools/call`, `tools/list`, `connect`, or `health` for a probe.
         tool: The tool that is called.
         arguments: Its arguments.
         given: What is arranged before.
         waits: Whether to wait first for as long as the last refusal said, and no longer.
         burst: How often to call at most, until one call is refused.
+        together: How many calls to make at once; the last of them is the one refused.
         expect: What must come of it.
     """
 
@@ -144,7 +145,13 @@ class Step:
     given: Given = Given.NOTHING
     waits: bool = False
     burst: int = 1
+    together: int = 1
     expect: Expectation
+
+    @property
+    def is_recorded(self) -> bool:
+        """Return whether the server leaves a record: there are guards, and it is a call."""
+        return self.caller is not Caller.BARE and self.method != "health"
 
 
 def is_playable(step: Step, servers: Collection[str]) -> bool:
