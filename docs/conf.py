@@ -48,11 +48,11 @@ nitpick_ignore_regex = [
     (
         "py:.*",
         (
-            r"(anyio|asyncio|attrs?|collections|contextlib|enum|mcp|mcp_types|msgspec|pathlib|starlette"
+            r"(anyio|asyncio|attrs?|collections|contextlib|datetime|enum|mcp|mcp_types|msgspec|pathlib|starlette"
             r"|typer|typing|uvicorn)\..*"
         ),
     ),
-    ("py:exc", r"MCPError"),
+    ("py:exc", r"MCPError|CircuitBreakerError"),
     ("py:.*", r"localmcp_harden\..*\.(?:[A-Z]|[A-Z]\w*T|[A-Z]_(?:co|contra))"),
     ("py:.*", r"(.*\.)?_\w+"),
 ]

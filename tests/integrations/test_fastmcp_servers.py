@@ -34,6 +34,7 @@ from localmcp_harden.core.errors import ConfigError
 from localmcp_harden.core.events import OutcomeKind
 from localmcp_harden.integrations import mcp_sdk
 from localmcp_harden.integrations.fastmcp import HardenMiddleware, harden
+from localmcp_harden.integrations.fastmcp_messages import ListedTools
 from localmcp_harden.integrations.fastmcp_nesting import innermost
 from localmcp_harden.protocols.chain import Slot, Stage
 from localmcp_harden.security.access.identity import AuthenticationConfig
@@ -146,6 +147,23 @@ class TestMounted:
         async with connect(child) as client:
             with pytest.raises(mcp.MCPError):
                 await client.session.call_tool("erase", {"word": "x"})
+
+    async def test_what_a_mounted_servers_tool_asks_of_it_came_through_no_mount(self, make, sink):
+        only = Rule(id="only", effect=Effect.ALLOW, tools=("child_twice",))
+        hardening = make(only)
+        child = notes("child", middleware=[HardenMiddleware(hardening)])
+
+        @child.tool
+        async def twice(context: Context) -> str:
+            return str((await context.fastmcp.call_tool("erase", {"word": "x"})).content)
+
+        parent = FastMCP("parent", middleware=[HardenMiddleware(hardening)])
+        parent.mount(child, namespace="child")
+        async with connect(parent) as client:
+            result = await client.call_tool("child_twice", {})
+        assert result.is_error
+        assert "erased" not in result.content[0].text
+        assert ("tools/call", "child_twice", "error") in names(sink)
 
     async def test_a_mounted_servers_own_hardening_judges_too(self, make, sink):
         inner = RecordingSink()
@@ -474,6 +492,19 @@ class TestHashes:
             result = await client.session.call_tool("0123456789ab_erase", {"word": "x"})
         assert result.is_error
         assert "Unknown tool" in result.content[0].text
+
+
+async def test_a_hash_of_two_tools_reaches_none_whoever_lists_which(make):
+    def tool(name):
+        return Tool(name=name, parameters={}, meta={"fastmcp": {"tool_hash": "0123456789ab"}})
+
+    tools = ListedTools(make())
+    tools.learn([tool("a_erase")])
+    assert tools.name_for_rules("0123456789ab_erase") == "a_erase"
+    tools.learn([tool("b_erase")])
+    assert tools.name_for_rules("0123456789ab_erase") == "0123456789ab_erase"
+    tools.learn([tool("a_erase")])
+    assert tools.name_for_rules("0123456789ab_erase") == "0123456789ab_erase"
 
 
 async def test_what_is_shown_without_being_read_is_judged_as_read(make):

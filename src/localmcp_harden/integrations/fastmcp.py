@@ -140,7 +140,7 @@ class HardenMiddleware(Middleware):
             raise ConfigError("the guards can not judge a message that belongs to no server")
         server: FastMCP[Any] = host.fastmcp
         if is_mounted(server, self._hardening):
-            return await call_next(context)
+            return await self._let_through(context, call_next, host)
         if self._attached is None or self._attached() is not server:
             self.attach(server, server.middleware)
         running = Running(self._hardening, host, RUNNING.get())
@@ -149,6 +149,20 @@ class HardenMiddleware(Middleware):
             return await self._guard(context, call_next, running)
         finally:
             running.is_over = True
+            RUNNING.reset(token)
+
+    async def _let_through(
+        self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any], host: Any
+    ) -> Any:
+        """Hand on what came through a mount; what its tool then asks of this server did not."""
+        outer = innermost(self._hardening)
+        passing = Running(self._hardening, host, RUNNING.get())
+        passing.call = None if outer is None else outer.call
+        token = RUNNING.set(passing)
+        try:
+            return await call_next(context)
+        finally:
+            passing.is_over = True
             RUNNING.reset(token)
 
     async def check_resource_access(

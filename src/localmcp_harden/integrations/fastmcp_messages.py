@@ -87,7 +87,10 @@ class ListedTools:
                 hashes[identity] = tool.name if same else None
         # Never complete: who asks, and in which session, decides what FastMCP lists.
         self._hardening.declare_tools(list(declared.values()))
-        self._hashes.update(hashes)
+        for identity, name in hashes.items():
+            # Nor when another caller's list has another tool of this identity.
+            same = self._hashes.get(identity, name) == name
+            self._hashes[identity] = name if same else None
         for oldest in list(self._hashes)[: max(0, len(self._hashes) - _MAX_HASHES)]:
             del self._hashes[oldest]
 

@@ -7,6 +7,7 @@ the application, and answers what is no HTTP by itself. Here the guard learns of
 import asyncio
 from typing import Any, final
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .asgi import AsgiGuard
@@ -66,8 +67,14 @@ class GuardedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request, and have it recorded."""
-        self._guard.record_unreadable(self.client[0] if self.client else None)
-        super().send_400_response(msg)
+        state = self.conn.our_state
+        if state is h11.IDLE:
+            # Else a request has begun, whose end is recorded, and only its body is wrong.
+            self._guard.record_unreadable(self.client[0] if self.client else None)
+        if state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def _is_serving(self) -> bool:
         cycle: Any = self.cycle

@@ -24,6 +24,7 @@ except ImportError as _missing:  # pragma: no cover - needs an environment witho
 
 from attrs import evolve
 
+from ..compose.chain import Mode
 from ..compose.config import HardenConfig
 from ..compose.hardening import Hardening
 from ..core.errors import ConfigError, MissingExtraError
@@ -137,7 +138,7 @@ async def serve_http(
         guard = AsgiGuard(app, guards, config=config)
     served: AsgiApp = guard
     if health_path is not None and is_hardened:
-        served = with_health(guard, guards.health, config=_health_config(health_path))
+        served = with_health(guard, guards.health, config=_health_config(health_path, path))
     listening = await _listen(host, port)
     with listening, plain_errors():
 
@@ -244,7 +245,9 @@ def _http_config(
     return config
 
 
-def _health_config(path: str) -> HealthAppConfig:
+def _health_config(path: str, served: str) -> HealthAppConfig:
+    if served == path or served.startswith(f"{path}/"):
+        raise ConfigError("must not cover the path of the server", "health_path")
     try:
         return HealthAppConfig(prefix=path)
     except (TypeError, ValueError):
@@ -266,7 +269,8 @@ def _require_authentication(hardening: Hardening | None, app: object) -> None:
     """
     if has_authentication(app):
         return
-    if hardening is not None and "authenticate" not in hardening.config.disabled:
+    enforces = hardening is not None and hardening.config.mode is Mode.ENFORCE
+    if hardening is not None and enforces and "authenticate" not in hardening.config.disabled:
         authentication = hardening.config.authentication
         own = not isinstance(hardening.blocks.authenticator, DefaultAuthenticator)
         if own or (authentication.tokens and not authentication.anonymous_http):

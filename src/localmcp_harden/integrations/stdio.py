@@ -7,13 +7,14 @@ answers both, so that no client waits in vain. Sizes are bytes.
 
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Protocol, TypeAlias, cast, final
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 try:
     from mcp.server import MCPServer, Server
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
     from mcp_types import (
         INTERNAL_ERROR,
@@ -38,8 +39,10 @@ from ..core.errors import ConfigError, InputTooLargeError
 from ..mechanisms.exception_groups import plain_errors
 from ..mechanisms.json_bounds import check_json_text
 from .shutdown import end_on_signal
+from .wire.ends import Item, LineSource, ReadEnd, WriteEnd
 from .wire.envelope import MessageId, OpenRequests, read_envelope
-from .wire.framing import HEAD_BYTES, TAIL_BYTES, Line, LineSplitter
+from .wire.framing import HEAD_BYTES, TAIL_BYTES, Line
+from .wire.lines_out import LineWriter
 from .wire.streams import FdReader, FdWriter, claimed_standard_streams
 
 __all__ = ("HasFileno", "serve_stdio")
@@ -112,10 +115,7 @@ async def serve_stdio(
             await low_level.run(incoming, outgoing, low_level.create_initialization_options())
 
 
-_Item: TypeAlias = SessionMessage | Exception
-_Streams: TypeAlias = tuple[
-    MemoryObjectReceiveStream[_Item], MemoryObjectSendStream[SessionMessage]
-]
+_Streams: TypeAlias = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
 
 
 @final
@@ -132,73 +132,61 @@ class _Client:
         max_depth: int,
     ) -> None:
         self._reader = reader
-        self._writer = writer
+        self._lines = LineSource(reader, max_bytes)
+        self._writer = LineWriter(writer)
         self._requests = requests
         self._max_bytes = max_bytes
         self._max_depth = max_depth
-        self._reading = anyio.CancelScope()
+        self._refusing = anyio.CancelScope()
 
     @asynccontextmanager
     async def streams(self, *, handle_signals: bool) -> AsyncGenerator[_Streams]:
-        to_server, incoming = anyio.create_memory_object_stream[_Item](0)
-        outgoing, from_server = anyio.create_memory_object_stream[SessionMessage](0)
-        refusals = outgoing.clone()
-        written = anyio.Event()
+        incoming, outgoing = _Incoming(self), _Outgoing(self)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._read, to_server, refusals)
-            tasks.start_soon(self._write, from_server, written)
+            tasks.start_soon(self._write)
             if handle_signals:
-                tasks.start_soon(end_on_signal, self._reading.cancel)
+                tasks.start_soon(end_on_signal, self._end)
             try:
                 yield incoming, outgoing
             finally:
-                self._reading.cancel()
                 incoming.close()
                 outgoing.close()
                 # What was answered is still written, unless the client does not read.
                 with anyio.move_on_after(_LAST_WORDS_S, shield=True):
-                    await written.wait()
+                    await self._writer.flushed()
                 tasks.cancel_scope.cancel()
 
-    async def _read(
-        self,
-        to_server: MemoryObjectSendStream[_Item],
-        refusals: MemoryObjectSendStream[SessionMessage],
-    ) -> None:
-        lines = LineSplitter(self._max_bytes)
-        try:
-            with to_server, refusals, self._reading:
-                while True:
-                    chunk = await self._reader.read()
-                    arrived = lines.feed(chunk)
-                    if not chunk and (rest := lines.finish()) is not None:
-                        arrived.append(rest)
-                    for line in arrived:
-                        await self._take(line, to_server, refusals)
-                    if not chunk:
-                        return
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            return  # the server has ended, or the client's end of the pipe is broken
+    def _end(self) -> None:
+        """Take nothing more from the client."""
+        self._reader.end()
+        self._refusing.cancel()
 
-    async def _take(
-        self,
-        line: Line,
-        to_server: MemoryObjectSendStream[_Item],
-        refusals: MemoryObjectSendStream[SessionMessage],
-    ) -> None:
-        refused: JSONRPCError | None
-        message: JSONRPCMessage | None = None
+    async def receive(self) -> SessionMessage:
+        """Return the next message that is within the bounds; answer the others."""
+        while (line := await self._next_line()) is not None:
+            message, refused = self._take(line)
+            if message is not None:
+                return SessionMessage(message)
+            if refused is not None:
+                # A client that does not read must not keep us from ending.
+                with anyio.CancelScope() as self._refusing:
+                    await self.send(refused)
+        raise anyio.EndOfStream
+
+    async def _next_line(self) -> Line | None:
+        try:
+            return await self._lines.next()
+        except OSError:
+            return None  # the client's end of the pipe is broken
+
+    def _take(self, line: Line) -> "tuple[JSONRPCMessage | None, JSONRPCError | None]":
+        """Return the message, or the error that answers it; neither for a blank line."""
         if line.too_long:
             text = f"the message has more than {self._max_bytes} bytes"
-            refused = _unread(line, INVALID_PARAMS, InputTooLargeError.code, text)
-        elif not line.data.strip():
-            return
-        else:
-            message, refused = self._parse(line)
-        if refused is not None:
-            await refusals.send(SessionMessage(refused))
-        elif message is not None:
-            await to_server.send(SessionMessage(message))
+            return None, _unread(line, INVALID_PARAMS, InputTooLargeError.code, text)
+        if not line.data.strip():
+            return None, None
+        return self._parse(line)
 
     def _parse(self, line: Line) -> "tuple[JSONRPCMessage | None, JSONRPCError | None]":
         """Return the message, or the error that answers it."""
@@ -234,29 +222,51 @@ class _Client:
                 self._requests.close((message.params or {}).get("requestId"))
         return None
 
-    async def _write(
-        self, from_server: MemoryObjectReceiveStream[SessionMessage], written: anyio.Event
-    ) -> None:
+    async def send(self, message: JSONRPCMessage) -> None:
+        """Write a message."""
         try:
-            with from_server:
-                async for sent in from_server:
-                    message = sent.message
-                    try:
-                        text = message.model_dump_json(by_alias=True, exclude_unset=True)
-                    except ValueError:
-                        if not isinstance(message, JSONRPCResponse):
-                            continue
-                        # Half of a surrogate pair in a result has no form on the wire.
-                        text = _error(
-                            message.id, INTERNAL_ERROR, "internal_error", "the result is no text"
-                        ).model_dump_json(by_alias=True, exclude_unset=True)
-                    if isinstance(message, JSONRPCResponse | JSONRPCError):
-                        self._requests.close(message.id)
-                    await self._writer.write(text.encode() + b"\n")
+            text = message.model_dump_json(by_alias=True, exclude_unset=True)
+        except ValueError:
+            if not isinstance(message, JSONRPCResponse):
+                return
+            # Half of a surrogate pair in a result has no form on the wire.
+            text = _error(
+                message.id, INTERNAL_ERROR, "internal_error", "the result is no text"
+            ).model_dump_json(by_alias=True, exclude_unset=True)
+        line = text.encode() + b"\n"
+        if isinstance(message, JSONRPCResponse | JSONRPCError):
+            # Not later: who has the answer may use the id again.
+            await self._writer.send(line, partial(self._requests.close, message.id))
+        else:
+            await self._writer.send(line)
+
+    async def _write(self) -> None:
+        try:
+            await self._writer.run()
         except OSError:
-            self._reading.cancel()  # nobody reads any more
-        finally:
-            written.set()
+            self._end()  # nobody reads any more
+
+
+@final
+class _Incoming(ReadEnd):
+    """What the client sends."""
+
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+
+    async def _next(self) -> Item:
+        return await self._client.receive()
+
+
+@final
+class _Outgoing(WriteEnd):
+    """What is sent to the client."""
+
+    def __init__(self, client: _Client) -> None:
+        self._client = client
+
+    async def _put(self, item: SessionMessage) -> None:
+        await self._client.send(item.message)
 
 
 def _unread(line: Line, code: int, name: str, text: str) -> JSONRPCError | None:

@@ -63,6 +63,7 @@ class Driver:
             clock=self.clock,
             sinks=[lambda event: isinstance(event, CallRecord) and self.records.append(event)],
             logs=FakeLoggingService(),
+            audit=options.pop("audit", None),
         )
         self.guard = AsgiGuard(app, self.hardening, config=config, clock=self.clock, **options)
 
@@ -113,11 +114,12 @@ class Driver:
 
 @pytest.fixture
 def drive():
-    def make(app=application, *, settings=None, app_authenticates=None, **config):
+    def make(app=application, *, settings=None, audit=None, app_authenticates=None, **config):
         return Driver(
             app,
             HttpConfig(**config),
             settings=settings,
+            audit=audit,
             app_authenticates=app_authenticates,
         )
 

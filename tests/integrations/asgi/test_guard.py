@@ -10,6 +10,7 @@ from localmcp_harden.core.events import OutcomeKind
 from localmcp_harden.security.access.identity import AuthenticationConfig
 from localmcp_harden.security.access.tokens import TokenEntry, hash_token
 from localmcp_harden.security.transport.config import HttpConfig
+from localmcp_harden.testing.doubles.audit_log import FakeAuditLog
 
 pytestmark = pytest.mark.anyio
 
@@ -542,3 +543,99 @@ async def test_a_million_requests_leave_nothing_behind(drive):
     assert len(server.guard._rules.refused) <= 100
     assert len(server.guard._rules._peers) <= 1_024
     assert len(server.records) == 2_000
+
+
+async def test_a_body_that_its_length_denies_is_not_handed_on(drive):
+    server = drive()
+    scope = server.scope("POST", {"content-length": "0"}, version="2")
+    parts = [{"type": "http.request", "body": b'{"a": 1, "a": 2}', "more_body": False}]
+    assert (await server.run(scope, parts)).code == "invalid_headers"
+    empty = [{"type": "http.request", "body": b"", "more_body": False}]
+    assert (await server.run(scope, empty)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'{"jsonrpc":"2.0","id":1,"result":{"action":"accept"}}', {"mcp-session-id": "s"}),
+        (b'{"jsonrpc":"2.0","id":1,"error":{"code":1}}', {"mcp-session-id": "s"}),
+        (b'{"jsonrpc":"2.0","id":1,"method":"initialize"}', {}),
+    ],
+)
+async def test_what_a_refused_call_does_not_undo_asks_for_credentials_here(drive, body, headers):
+    reached = []
+
+    async def app(scope, receive, send):
+        reached.append(await receive())
+        await drive.answer(send, 200)
+
+    server = drive(app, settings=WITH_TOKEN)
+    for shown in ({}, {"authorization": "Bearer wrong"}):
+        reply = await server.post(body, {**headers, **shown})
+        assert (reply.status, reply.code) == (401, "unauthenticated")
+    assert reached == []
+    good = {**headers, "authorization": f"Bearer {TOKEN}"}
+    assert (await server.post(body, good)).status == 200
+    assert (await server.post(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')).status == 200
+    assert len(server.records) == 4
+
+
+async def test_a_trace_context_is_taken_out_of_each_message_of_an_array(drive):
+    messages = [{"method": "ping"}, {"params": {"_meta": {"traceparent": TRACE, "kept": 1}}}, 5]
+    reply = await drive(json_arrays=True).post(json.dumps(messages).encode())
+    assert json.loads(reply.json["body"]) == [
+        {"method": "ping"},
+        {"params": {"_meta": {"kept": 1}}},
+        5,
+    ]
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+async def test_only_http_1_is_told_to_close_the_connection(drive, version):
+    server = drive()
+    scope = server.scope("POST", {"content-type": "application/json", "content-length": "9"})
+    scope["http_version"] = version
+    sent = []
+
+    async def receive():
+        server.clock.advance(10.1)
+        await anyio.sleep_forever()
+
+    async def send(message):
+        sent.append(message)
+
+    with anyio.fail_after(5):
+        await server.guard(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert ((b"connection", b"close") in sent[0]["headers"]) is (version == "1.1")
+
+
+async def test_a_flood_of_refusals_does_not_fill_the_audit_log(drive):
+    audit = FakeAuditLog()
+    server = drive(
+        settings=HardenConfig(disabled=("policy",)),
+        audit=audit,
+        refused_burst=3,
+        refused_rate_per_s=0.001,
+    )
+    for _ in range(10):
+        assert (await server.get({"host": "evil.example"})).status == 421
+        server.guard.record_unreadable("192.0.2.7")
+    assert len(server.records) == 20
+    kept = [entry.data["ip_address"] for entry in audit.entries]
+    assert kept.count("192.0.2.1") == 3
+    assert kept.count("192.0.2.7") == 3
+
+
+async def test_a_refused_handshake_counts(drive):
+    server = drive(refused_burst=2)
+
+    async def send(message):
+        pass
+
+    for _ in range(3):
+        scope = server.scope("GET", kind="websocket")
+        scope["headers"].append((b"host", b"localhost"))
+        await server.guard(scope, None, send)
+    assert server.codes == ["invalid_headers"] * 3
+    assert (await server.get()).status == 429

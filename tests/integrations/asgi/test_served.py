@@ -1,5 +1,6 @@
 """The guard before a real server on loopback: what only a socket can do, one record for each."""
 
+import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,7 +13,7 @@ from mcp.server import MCPServer
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 
-from localmcp_harden import HardenConfig, Hardening
+from localmcp_harden import HardenConfig, Hardening, Mode
 from localmcp_harden.core.errors import ConfigError
 from localmcp_harden.core.events import CallRecord, OutcomeKind
 from localmcp_harden.core.model import CallKind
@@ -33,11 +34,14 @@ EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what is tested is that it is refused
 
 
 class Served:
-    def __init__(self, authentication=ANYBODY, **http):
+    def __init__(self, authentication=ANYBODY, *, mode=Mode.ENFORCE, **http):
         self.records = []
         self._changed = anyio.Event()
         config = HardenConfig(
-            disabled=("audit", "policy"), authentication=authentication, http=HttpConfig(**http)
+            mode=mode,
+            disabled=("audit", "policy"),
+            authentication=authentication,
+            http=HttpConfig(**http),
         )
         self.hardening = Hardening(config, sinks=[self._keep], logs=FakeLoggingService())
         self.started = anyio.Event()
@@ -86,7 +90,10 @@ class Served:
     async def recorded(self, count=1):
         while len(self.records) < count:
             await self._changed.wait()
-        await anyio.wait_all_tasks_blocked()
+        # Not `wait_all_tasks_blocked`: it looks every 0.1 s, as often as uvicorn wakes, and
+        # may never see it asleep.
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
         assert len(self.records) == count
         return self.records
 
@@ -389,6 +396,9 @@ async def test_other_machines_need_authentication_unless_told_by_name():
     for served in (Served(AuthenticationConfig()), Served(ANYBODY)):
         with pytest.raises(ConfigError, match="allow_unauthenticated=True"):
             await serve_http(served.make(), **remote)
+    # Whoever only observes asks nobody for credentials.
+    with pytest.raises(ConfigError, match="allow_unauthenticated=True"):
+        await serve_http(Served(TOKENS, mode=Mode.OBSERVE).make(), **remote)
     bare = MCPServer("bare", log_level="CRITICAL")
     with pytest.raises(ConfigError, match="allow_unauthenticated=True"):
         await serve_http(bare, **remote)
@@ -413,3 +423,67 @@ async def test_hosts_of_the_configuration_count_and_keywords_over_them():
         assert (await client.post(served.url, headers=JSON)).status_code == 421
     with pytest.raises(ConfigError, match="allowed_hosts"):
         await serve_http(Served().make(), allowed_hosts=("*",))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("Transfer-Encoding: chunked", body=b"1\r\n{\r\nzzz\r\n"),
+        request("Origin: https://evil.example", "Transfer-Encoding: chunked", body=b"zzz\r\n"),
+    ],
+)
+async def test_a_body_that_is_malformed_leaves_no_second_record(data):
+    async with Served().running() as server:
+        await everything(await server.raw(data))
+        await server.recorded()
+
+
+async def test_a_long_method_leaves_one_record():
+    async with Served().running() as server, httpx2.AsyncClient() as client:
+        _, session = await initialize(client, server.url)
+        call = {"jsonrpc": "2.0", "id": 1, "method": "m" * 300}
+        assert (await client.post(server.url, json=call, headers=session)).status_code == 200
+        assert (await server.recorded(3))[-1].parent_id is None
+
+
+async def test_nobody_without_credentials_fills_the_sessions():
+    async with Served(TOKENS).running(max_sessions=2) as server, httpx2.AsyncClient() as client:
+        for _ in range(5):
+            reply = await client.post(server.url, json=INITIALIZE, headers=JSON)
+            assert reply.status_code == 401
+        good = {"authorization": f"Bearer {TOKEN}"}
+        assert (await initialize(client, server.url, good))[0].status_code == 200
+
+
+async def test_refused_notifications_count():
+    settings = {"refused_burst": 2, "refused_rate_per_s": 0.001}
+    async with Served(TOKENS, **settings).running() as server, httpx2.AsyncClient() as client:
+        _, session = await initialize(client, server.url, {"authorization": f"Bearer {TOKEN}"})
+        session["authorization"] = "Bearer wrong"
+        news = {"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}
+        statuses = [
+            (await client.post(server.url, json=news, headers=session)).status_code
+            for _ in range(5)
+        ]
+        assert statuses[0] == 202
+        assert statuses[-1] == 429
+
+
+async def test_what_is_malformed_after_the_answer_ends_the_connection_in_order():
+    broken = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: broken.append(what))
+    async with Served().running() as server:
+        lines = ("Origin: https://evil.example", "Transfer-Encoding: chunked")
+        stream = await server.raw(request(*lines))
+        assert b" 403 " in await stream.receive()
+        await server.recorded()
+        await stream.send(b"zzz\r\n")
+        await everything(stream)
+        await server.recorded()
+    assert broken == []
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/mcp"])
+async def test_probes_do_not_hide_the_server(path):
+    with pytest.raises(ConfigError, match="must not cover"):
+        await serve_http(Served().make(), port=0, path=path, handle_signals=False)

@@ -614,7 +614,8 @@ async def test_cancellation_during_the_handshake_leaves_nothing(either):
     assert scope.cancelled_caught
 
 
-async def test_a_goodbye_that_is_not_answered_is_bounded(legacy):
+async def test_a_goodbye_that_is_not_answered_is_bounded(legacy, monkeypatch):
+    monkeypatch.setattr("localmcp_harden.integrations.upstream.http_session._GOODBYE_S", 0.1)
     legacy.on["DELETE"] = never
     with anyio.fail_after(10):
         async with mcp.Client(HttpUpstream(legacy.config())):
@@ -660,7 +661,7 @@ def test_a_repr_shows_neither_path_nor_headers():
         ("https:///s3cret", "http://HOST/PATH"),
         ("https://example.org:99999/s3cret", "http://HOST/PATH"),
         ("https://[s3cret/", "http://HOST/PATH"),
-        ("https://user:s3cret@example.org/", "no credentials"),
+        ("https://user:s3cret@example.org/", "no credentials"),  # pragma: allowlist secret
         ("https://example.org/#s3cret", "no fragment"),
         ("http://example.org/s3cret", "plain_http"),
         ("http://10.0.0.1/s3cret", "plain_http"),

@@ -130,11 +130,13 @@ async def test_memory_really_ends(upstreams):
     assert "MemoryError" in err
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # a second each; no loop has a part
 async def test_processor_time_really_ends(upstreams):
     code, _, _ = await run(upstreams, "while True: pass", ChildLimits(cpu_s=1))
     assert code == -signal.SIGXCPU
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # a second each; no loop has a part
 async def test_processor_time_ends_for_one_that_does_not_listen(upstreams):
     endless = "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     code, _, _ = await run(upstreams, endless, ChildLimits(cpu_s=1))

@@ -23,6 +23,14 @@ from localmcp_harden.protocols.observability import LogLevel
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
+@pytest.fixture
+def hurried(monkeypatch):
+    """Children that do not end when asked to get a tenth of the time."""
+    for module, name in (("child", "_TERM_WAIT_S"), ("stdio_upstream", "_LAST_WORDS_S")):
+        place = f"localmcp_harden.integrations.upstream.{module}.{name}"
+        monkeypatch.setattr(place, 0.2)
+
+
 class Log:
     def __init__(self):
         self.lines = []
@@ -142,7 +150,7 @@ async def test_a_flood_on_standard_error_is_read_and_not_kept(upstreams):
 
 
 @pytest.mark.parametrize("what", ["silent", "stubborn", "noise"])
-async def test_cancellation_during_the_handshake_leaves_nothing(upstreams, what):
+async def test_cancellation_during_the_handshake_leaves_nothing(hurried, upstreams, what):
     config = upstreams.start(what, stop_grace_s=0.1)
     with anyio.fail_after(20):
         with anyio.move_on_after(0.3) as scope:
@@ -161,7 +169,7 @@ async def test_cancellation_before_the_start_leaves_nothing(upstreams):
     assert upstreams.running() == []
 
 
-async def test_a_stubborn_child_is_killed_with_its_group(upstreams):
+async def test_a_stubborn_child_is_killed_with_its_group(hurried, upstreams):
     with anyio.fail_after(20):
         async with mcp.Client(StdioUpstream(upstreams.server(stop_grace_s=0.1))) as client:
             await client.call_tool("stubborn", {})
@@ -285,7 +293,7 @@ async def ends(client, name, arguments):
         await client.call_tool(name, arguments)
 
 
-async def test_a_child_that_closes_its_input_is_given_up(upstreams):
+async def test_a_child_that_closes_its_input_is_given_up(hurried, upstreams):
     transport = StdioUpstream(upstreams.server(stop_grace_s=0.1))
     with anyio.fail_after(20):
         async with mcp.Client(transport) as client, anyio.create_task_group() as tasks:

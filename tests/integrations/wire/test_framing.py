@@ -120,3 +120,12 @@ def test_open_requests_are_bounded_and_single():
     requests.close([1])
     assert requests.open(2)
     assert len(requests) == 2
+
+
+def test_what_is_no_id_closes_no_request():
+    requests = OpenRequests(10)
+    for name in ("[1]", "None", "True", "1.5"):
+        requests.open(name)
+    for value in ([1], None, True, 1.5):
+        requests.close(value)
+    assert len(requests) == 4

@@ -5,7 +5,7 @@ from localmcp_harden.compose.structure import structure
 from localmcp_harden.security.transport.config import LOOPBACK_HOSTS, HttpConfig
 from localmcp_harden.security.transport.refusals import (
     REFUSALS,
-    code_of_status,
+    app_refusal,
     refusal,
     status_of,
 )
@@ -56,4 +56,4 @@ def test_every_refusal_has_a_status_of_its_kind():
     ("status", "code"), [(401, "unauthenticated"), (404, "not_found"), (418, "bad_request")]
 )
 def test_an_applications_status_has_a_code(status, code):
-    assert code_of_status(status) == code
+    assert app_refusal(status).code == code

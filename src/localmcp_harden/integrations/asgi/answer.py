@@ -14,7 +14,7 @@ _PARSE_ERROR = -32700
 _POLICY_VIOLATION = 1008
 
 
-async def refuse(send: Send, decision: Decision, request_id: str) -> None:
+async def refuse(send: Send, decision: Decision, request_id: str, *, is_http1: bool = True) -> None:
     """Send the answer to a refused request."""
     is_text = decision.code == "invalid_json"
     body = json.dumps(
@@ -37,8 +37,8 @@ async def refuse(send: Send, decision: Decision, request_id: str) -> None:
         headers.append((b"retry-after", b"%d" % math.ceil(decision.retry_after_s)))
     if decision.code == "unauthenticated":
         headers.append((b"www-authenticate", b"Bearer"))
-    if decision.code == "body_too_slow":
-        # What is left of the body must not be waited for.
+    if decision.code == "body_too_slow" and is_http1:
+        # What is left of the body must not be waited for. HTTP/2 forbids the header.
         headers.append((b"connection", b"close"))
     start: Message = {
         "type": "http.response.start",

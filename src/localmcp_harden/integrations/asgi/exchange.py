@@ -7,7 +7,7 @@ from typing import Any, Final, final
 from ...compose.hardening import Hardening
 from ...compose.opened import SCOPE_KEY, OpenedRequest
 from ...core.errors import RefusedError, StoreError
-from ...core.model import Decision, Outcome, deny
+from ...core.model import Decision, Outcome
 from ...core.ports import Clock
 from ...protocols.security import Credentials, Transport
 from ...security.transport.answers import preflight_headers
@@ -15,8 +15,9 @@ from ...security.transport.messages import JsonBody, is_json, judge_json
 from ...security.transport.refusals import (
     COUNTED_STATUSES,
     REFUSALS,
-    code_of_status,
+    app_refusal,
     refusal,
+    status_of,
 )
 from ...security.transport.trace_context import parse_traceparent, without_trace_context
 from .answer import close_websocket, refuse
@@ -32,6 +33,7 @@ InFlight = set[tuple[bytes, str]]
 _ADOPTION_WAIT_S: Final = 1.0
 _MODERN: Final = b"2026"
 _OK, _ACCEPTED, _REFUSED, _UNAVAILABLE, _BROKEN = 200, 202, 400, 503, 500
+_INITIALIZE: Final = "initialize"
 _SESSION_ONLY = frozenset({"http/GET", "http/DELETE"})
 
 
@@ -110,7 +112,8 @@ class Exchange:
             decision = self._seen.refusal or await self._prepare(receive)
             if isinstance(decision, Decision):
                 outcome = Outcome(refusal=decision)
-                await refuse(self._answer, decision, self.opened.id)
+                is_http1 = str(scope.get("http_version", "1.1")).startswith("1")
+                await refuse(self._answer, decision, self.opened.id, is_http1=is_http1)
             elif decision:
                 outcome = await self._pass(scope, receive)
         except Exception as error:
@@ -130,6 +133,8 @@ class Exchange:
                 outcome = Outcome()
             else:
                 outcome = Outcome(refusal=decision)
+                if status_of(decision) in COUNTED_STATUSES:
+                    self._count()
                 await close_websocket(send)
         except Exception as error:
             outcome = Outcome(failure=error)
@@ -154,15 +159,13 @@ class Exchange:
             and not await self._is_known()
         ):
             return REFUSALS["unauthenticated"]
-        if headers.length == 0:
-            return True
         return await self._take(receive)
 
     async def _take(self, receive: Receive) -> Decision | bool:
         """Read the body and judge it; as `_prepare`."""
         headers, media = self._seen.headers, self._media()
         # Past HTTP/1.1 a body may come without a word of it in the headers.
-        announced = headers.chunked or headers.length is not None
+        announced = headers.chunked or bool(headers.length)
         if announced and isinstance(media, Decision):
             return media
         decision = await self._read(receive)
@@ -170,8 +173,23 @@ class Exchange:
             return decision or False
         if isinstance(media, Decision):
             return media if self._body else True
-        judged = is_json(media) and (announced or self._body)
-        return (self._judge(self._body) if judged else None) or True
+        if not (is_json(media) and (announced or self._body)):
+            return True
+        decision = self._judge(self._body)
+        if decision is None and self._acts_uncalled() and not await self._is_known():
+            decision = REFUSALS["unauthenticated"]
+        return decision or True
+
+    def _acts_uncalled(self) -> bool:
+        """Return whether a message does something that a refused call does not undo.
+
+        The library keeps the session that a refused `initialize` has opened, and takes an
+        answer to a question of the server without making a call of it.
+        """
+        message = self.opened.message
+        if not self._asks or (message and message != _INITIALIZE):
+            return False
+        return bool(message) or b"mcp-session-id" in self._seen.headers.single
 
     def _media(self) -> str | Decision:
         """Return the media type of a body, or why one of it is not taken."""
@@ -244,21 +262,34 @@ class Exchange:
                 return refusal("request_id_in_use")
             self._in_flight.add(key)
             self._key = key
-        if not self._seen.trusts_trace and isinstance(judged.value, dict):
-            self._strip_trace(judged.value)
+        if not self._seen.trusts_trace:
+            self._strip_traces(judged.value)
         return None
 
-    def _strip_trace(self, message: dict[str, Any]) -> None:
+    def _strip_traces(self, value: Any) -> None:
         """Take the trace context out of the body: the SDK's own tracing reads it there."""
+        if isinstance(value, dict):
+            stripped: Any = self._strip_trace(value)
+        else:
+            found = [
+                each if not isinstance(each, dict) else self._strip_trace(each) or each
+                for each in value
+            ]
+            stripped = None if found == value else found
+        if stripped is not None:
+            self._body = json.dumps(stripped, separators=(",", ":")).encode("ascii")
+
+    def _strip_trace(self, message: dict[str, Any]) -> dict[str, object] | None:
+        """Return a message without it, None where it has none."""
         stripped = without_trace_context(message)
         if stripped is None:
-            return
+            return None
         said = message["params"]["_meta"].get("traceparent")
         if isinstance(said, str) and self._rules.links(self._seen.address):
             parent = parse_traceparent(said.encode("ascii", "replace"))
             if parent is not None:
                 self.opened.note(linked(parent))
-        self._body = json.dumps(stripped, separators=(",", ":")).encode("ascii")
+        return stripped
 
     async def _pass(self, scope: Scope, receive: Receive) -> Outcome | None:
         if self._seen.readable_by is not None and self._seen.method == "http/OPTIONS":
@@ -329,7 +360,7 @@ class Exchange:
         if status >= _BROKEN and status != _UNAVAILABLE:
             return Outcome(failure=HttpServerError())
         if status >= _REFUSED:
-            return Outcome(refusal=_app_refusal(code_of_status(status)))
+            return Outcome(refusal=app_refusal(status))
         return Outcome()
 
     async def _end(self, outcome: Outcome | None) -> None:
@@ -341,9 +372,16 @@ class Exchange:
             if self._may_still_be_adopted():
                 await opened.wait_adopted(_ADOPTION_WAIT_S)
         finally:
-            decision = None if outcome is None else outcome.refusal
+            if not self._counted and opened.code == "unauthenticated":
+                # A notification is refused after its answer.
+                self._count()
+            refused = None if outcome is None else outcome.refusal
             # The flood beyond an address's share is counted and logged, not kept for good.
-            opened.close(outcome, audited=decision is None or decision.code != "rate_limited")
+            audited = refused is None or (
+                refused.code != "rate_limited"
+                and self._rules.may_audit(self._seen.key, self._clock.monotonic())
+            )
+            opened.close(outcome, audited=audited)
 
     def _may_still_be_adopted(self) -> bool:
         """Return whether a message was handed to a session that has not begun with it.
@@ -357,7 +395,3 @@ class Exchange:
         if version >= _MODERN:
             return False
         return self.status == _ACCEPTED or (self.status == _OK and not self.complete)
-
-
-def _app_refusal(code: str) -> Decision:
-    return deny(code, "the application refused the request")

@@ -81,8 +81,9 @@ class AsgiGuard:
         """
         address = None if peer is None else plain_address(peer)
         opened = self._hardening.open_request("http/_other", ip_address=address)
-        opened.close(Outcome(refusal=REFUSALS["invalid_http"]))
-        self._current().count_refused(address_key(address), self._clock.monotonic())
+        rules, key, now = self._current(), address_key(address), self._clock.monotonic()
+        opened.close(Outcome(refusal=REFUSALS["invalid_http"]), audited=rules.may_audit(key, now))
+        rules.count_refused(key, now)
 
     @property
     def _settings(self) -> HttpConfig:

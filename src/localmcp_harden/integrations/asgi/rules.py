@@ -90,13 +90,20 @@ class HttpRules:
                 max_keys=config.max_addresses,
             )
             """What each address owes for refused requests."""
-        else:
-            self.refused = previous.refused
-            self.refused.retune(
+            self.kept: GcraTable = GcraTable(
                 rate_per_s=config.refused_rate_per_s,
                 burst=config.refused_burst,
                 max_keys=config.max_addresses,
             )
+            """What each address owes for refusals that were kept for good."""
+        else:
+            self.refused, self.kept = previous.refused, previous.kept
+            for table in (self.refused, self.kept):
+                table.retune(
+                    rate_per_s=config.refused_rate_per_s,
+                    burst=config.refused_burst,
+                    max_keys=config.max_addresses,
+                )
 
     def see(self, scope: Scope, now: float) -> Seen:
         """Judge a request by its headers."""
@@ -136,6 +143,13 @@ class HttpRules:
     def count_refused(self, key: str, now: float) -> None:
         """Count a refused request of an address."""
         self.refused.hit(key, now)
+
+    def may_audit(self, key: str, now: float) -> bool:
+        """Return whether another refusal of an address is kept for good.
+
+        Those that are not counted have no other end: a flood of them would fill the log.
+        """
+        return self.kept.hit(key, now) == 0.0
 
     def links(self, address: str | None) -> bool:
         """Return whether a caller's trace is named in the record and not handed on."""

@@ -31,6 +31,7 @@ __all__ = (
     "parse_message",
     "says_closed",
     "unsendable",
+    "unsendable_error",
 )
 
 UPSTREAM_ERROR_CODE: int = -32057
@@ -51,8 +52,13 @@ def failed_answer(
 
 def unsendable(request: JSONRPCRequest) -> SessionMessage:
     """Return the answer to a request that has no form on the wire."""
-    fault = ErrorData(code=INVALID_REQUEST, message="the request holds text that is not Unicode")
+    fault = unsendable_error().error
     return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request.id, error=fault))
+
+
+def unsendable_error() -> MCPError:
+    """Return the same as an error for whoever sends the request."""
+    return MCPError(INVALID_REQUEST, "the request holds text that is not Unicode")
 
 
 def says_closed(error: BaseException) -> bool:

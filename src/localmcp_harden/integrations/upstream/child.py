@@ -18,11 +18,13 @@ from attrs import field, frozen
 from attrs.validators import and_, deep_iterable, deep_mapping, ge, gt, instance_of, le, optional
 
 from ...core.errors import UpstreamError
+from ..wire.streams import FdReader, FdWriter
 from .limits import ChildLimits, limited_command
-from .settings import UpstreamSettings
+from .settings import UpstreamSettings, is_text
 
 __all__ = (
     "INHERITED_ENV",
+    "ChildPipes",
     "UpstreamConfig",
     "child_environment",
     "exit_text",
@@ -71,6 +73,9 @@ def _path(value: str | Path | None) -> Path | None:
 
 
 def _as_tuple(values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        # Else each of its characters would be one.
+        raise TypeError("arguments and names of variables are given as a list of texts")
     # Not `tuple` itself: of a class, mypy's plugin makes a parameter that takes nothing.
     return tuple(values)
 
@@ -106,12 +111,12 @@ class UpstreamConfig(UpstreamSettings):
     args: tuple[str, ...] = field(
         default=(),
         converter=_as_tuple,
-        validator=deep_iterable(and_(instance_of(str), _without_nul), instance_of(tuple)),
+        validator=deep_iterable(and_(is_text, _without_nul), instance_of(tuple)),
         repr=_count,
     )
     env: Mapping[str, str] = field(
         factory=dict[str, str],
-        validator=[deep_mapping(instance_of(str), instance_of(str)), _are_variables],
+        validator=[deep_mapping(is_text, is_text), _are_variables],
         repr=_count,
     )
     inherit_env: tuple[str, ...] = field(
@@ -149,8 +154,56 @@ def child_environment(config: UpstreamConfig, environ: Mapping[str, str]) -> dic
     return {**inherited, **config.env}
 
 
-async def start_child(config: UpstreamConfig) -> Process:
-    """Start the child with pipes, in a session of its own.
+@final
+class ChildPipes:
+    """The pipes to a child's standard input and from its standard output.
+
+    Ours alone, at our ends, so that they can be read and written without a task between.
+    The child's ends are closed once it has them.
+
+    Raises:
+        OSError: There are no descriptors left.
+    """
+
+    def __init__(self) -> None:
+        self.child_input, to_child = os.pipe()
+        try:
+            self.from_child, self.child_output = os.pipe()
+        except OSError:
+            os.close(self.child_input)
+            os.close(to_child)
+            raise
+        self.writer: FdWriter = FdWriter(to_child, owned=True)
+        self.reader: FdReader = FdReader(self.from_child)
+        self._open = [self.child_input, self.child_output, self.from_child]
+
+    def hand_over(self) -> None:
+        """Close the child's ends: it has its own copies."""
+        self._close(self.child_input, self.child_output)
+
+    def end_input(self) -> None:
+        """End the child's input."""
+        self.writer.end()
+
+    def close(self) -> None:
+        """Close whatever is open still."""
+        self.reader.end()
+        self.end_input()
+        self._close(*self._open)
+
+    def _close(self, *descriptors: int) -> None:
+        for fd in descriptors:
+            if fd in self._open:
+                self._open.remove(fd)
+                os.close(fd)
+
+
+async def start_child(config: UpstreamConfig, pipes: ChildPipes | None = None) -> Process:
+    """Start the child in a session of its own.
+
+    Args:
+        config: What to start.
+        pipes: The pipes it speaks through; those of the process itself when None.
 
     Raises:
         UpstreamError: It can not be started; the message names the program and why.
@@ -167,8 +220,8 @@ async def start_child(config: UpstreamConfig) -> Process:
                 )
             return await anyio.open_process(
                 line,
-                stdin=PIPE,
-                stdout=PIPE,
+                stdin=PIPE if pipes is None else pipes.child_input,
+                stdout=PIPE if pipes is None else pipes.child_output,
                 stderr=PIPE,
                 cwd=config.cwd,
                 env=environ,
@@ -198,7 +251,8 @@ def _why_not_started(config: UpstreamConfig, error: OSError) -> str:
 async def stop_child(process: Process, grace_s: float) -> bool:
     """End the child: close its input, wait, SIGTERM, SIGKILL; then whatever it left behind.
 
-    Every wait is bounded. Call it shielded.
+    Every wait is bounded. Call it shielded. A child with `ChildPipes` has its input ended
+    by the caller.
 
     Args:
         process: The child.

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from attrs import field, frozen
 from attrs.validators import and_, deep_mapping, ge, gt, instance_of, le
 
-from .settings import UpstreamSettings
+from .settings import UpstreamSettings, is_text
 
 __all__ = ("HttpUpstreamConfig",)
 
@@ -128,11 +128,11 @@ class HttpUpstreamConfig(UpstreamSettings):
             each request in flight, subscription and session (1 to 10,000; 100).
     """
 
-    url: str = field(validator=[instance_of(str), _is_endpoint], repr=_origin_alone)
+    url: str = field(validator=[is_text, _is_endpoint], repr=_origin_alone)
     headers: Mapping[str, str] = field(
         factory=dict[str, str],
         converter=_copy,
-        validator=[deep_mapping(instance_of(str), instance_of(str)), _are_headers],
+        validator=[deep_mapping(is_text, is_text), _are_headers],
         repr=_count,
     )
     plain_http: bool = field(default=False, validator=instance_of(bool))

@@ -1,9 +1,21 @@
 """What may be set of every wrapped server, whatever it is reached by."""
 
+from typing import Any
+
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, instance_of, le
 
-__all__ = ("UpstreamSettings",)
+__all__ = ("UpstreamSettings", "is_text")
+
+
+def is_text(_owner: object, attribute: Any, value: object) -> None:
+    """Refuse what is no text without showing it, as `instance_of` would: it may be a secret.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"'{attribute.name}' must be text, not {type(value).__name__}")
 
 
 @frozen(kw_only=True)

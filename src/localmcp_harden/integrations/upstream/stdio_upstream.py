@@ -7,16 +7,23 @@ is left behind. Sizes are bytes, times are seconds.
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import TypeAlias, TypeVar, final
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, Process
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.abc import ByteReceiveStream, Process
 
 try:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.message import SessionMessage
-    from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+    from mcp_types import (
+        JSONRPCError,
+        JSONRPCMessage,
+        JSONRPCNotification,
+        JSONRPCRequest,
+        JSONRPCResponse,
+    )
 except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
     from ...core.errors import MissingExtraError
 
@@ -27,16 +34,26 @@ from ...core.ports import Redactor
 from ...mechanisms.exception_groups import leaves
 from ...mechanisms.redact import KeyRedactor
 from ...protocols.observability import LogLevel
+from ..wire.ends import Item, LineSource, ReadEnd, WriteEnd
 from ..wire.envelope import OpenRequests, read_envelope
-from ..wire.framing import HEAD_BYTES, TAIL_BYTES, LineSplitter
+from ..wire.framing import HEAD_BYTES, TAIL_BYTES, Line
+from ..wire.lines_out import LineWriter
+from ..wire.streams import FdReader
 from .answers import (
     UPSTREAM_ERROR_CODE,
     failed_answer,
     parse_message,
     says_closed,
-    unsendable,
+    unsendable_error,
 )
-from .child import UpstreamConfig, exit_text, start_child, stop_child, wait_for_exit
+from .child import (
+    ChildPipes,
+    UpstreamConfig,
+    exit_text,
+    start_child,
+    stop_child,
+    wait_for_exit,
+)
 from .child_log import ChildLog, UpstreamLog, ignore
 
 __all__ = ("UPSTREAM_ERROR_CODE", "StdioUpstream", "UpstreamConfig", "UpstreamLog")
@@ -49,10 +66,7 @@ _LAST_WORDS_S = 1.0
 _WATCH_S = 0.25
 _WATCH_ROUND_S = 3_600.0
 
-_Item: TypeAlias = SessionMessage | Exception
-_Streams: TypeAlias = tuple[
-    MemoryObjectReceiveStream[_Item], MemoryObjectSendStream[SessionMessage]
-]
+_Streams: TypeAlias = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
 T = TypeVar("T")
 
 
@@ -84,10 +98,8 @@ class StdioUpstream:
         self._reason = ""
         self._child_log = ChildLog(config.program, redactor=redactor or KeyRedactor(), log=log)
         self._garbage_in_a_row = 0
-        self._received = 0
         self._questions = OpenRequests(_MAX_QUESTIONS)
-        self._reading = anyio.CancelScope()
-        self._write_done = anyio.Event()
+        self._pipes: ChildPipes | None = None
         self._connection: AbstractAsyncContextManager[_Streams] | None = None
 
     @property
@@ -133,30 +145,40 @@ class StdioUpstream:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncGenerator[_Streams]:
-        process = await start_child(self.config)
+        pipes = ChildPipes()
+        try:
+            process = await start_child(self.config, pipes)
+            pipes.hand_over()
+            async with self._running(process, pipes) as streams:
+                yield streams
+        finally:
+            pipes.close()
+
+    @asynccontextmanager
+    async def _running(self, process: Process, pipes: ChildPipes) -> AsyncGenerator[_Streams]:
         # From here on nothing waits before the task group that ends the process.
-        read_send, read_receive = anyio.create_memory_object_stream[_Item](0)
-        write_send, write_receive = anyio.create_memory_object_stream[SessionMessage](_QUEUE)
+        self._pipes = pipes
+        config = self.config
+        writer = LineWriter(pipes.writer, room=_QUEUE, stall_timeout_s=config.stall_timeout_s)
+        lines = LineSource(pipes.reader, config.max_message_bytes, whole_only=True)
+        read, write = _FromChild(self, lines), _ToChild(self, writer)
         async with anyio.create_task_group() as tasks:
             try:
-                tasks.start_soon(self._read, process, read_send)
-                tasks.start_soon(self._write, process, write_receive, read_send)
+                tasks.start_soon(self._write, process, writer)
                 tasks.start_soon(self._listen, process)
-                tasks.start_soon(self._watch, process)
-                yield read_receive, write_send
+                tasks.start_soon(self._watch, process, lines)
+                yield read, write
             finally:
                 # Every wait inside is bounded, so a cancelled host neither leaves a
                 # process behind nor hangs on one.
                 with anyio.CancelScope(shield=True):
                     self._left = True
-                    read_receive.close()
-                    write_send.close()
-                    await self._stop(process)
+                    read.close()
+                    write.close()
+                    await self._stop(process, pipes, writer)
                 tasks.cancel_scope.cancel()
-                read_send.close()
-                write_receive.close()
 
-    async def _stop(self, process: Process) -> None:
+    async def _stop(self, process: Process, pipes: ChildPipes, writer: LineWriter) -> None:
         broke = self._broke
         if broke and not self._reason:
             # Its output ended first. Mostly it is just dying: let it say with what code.
@@ -164,9 +186,14 @@ class StdioUpstream:
             self._reason = exit_text(process.returncode) if died else "closed its output"
         elif not broke:
             with anyio.move_on_after(_FLUSH_S):
-                await self._write_done.wait()
-        self._reading.cancel()
-        await stop_child(process, 0.0 if broke else self.config.stop_grace_s)
+                await writer.flushed()
+        self.over()
+        pipes.end_input()
+        async with anyio.create_task_group() as tasks:
+            # A child with a full pipe could not end by itself.
+            tasks.start_soon(_drain, pipes.from_child)
+            await stop_child(process, 0.0 if broke else self.config.stop_grace_s)
+            tasks.cancel_scope.cancel()
         if broke:
             said = self._child_log.last_words
             self.fault = UpstreamError(
@@ -174,62 +201,43 @@ class StdioUpstream:
                 + (f"; it last wrote: {said}" if said else "")
             )
 
-    def _break(self, reason: str) -> None:
-        """End the connection, because of what the child does."""
-        self._reason = self._reason or reason
-        self._reading.cancel()
+    def over(self, reason: str = "") -> None:
+        """End the connection; because of what the child does, unless it was left already."""
+        if not self.ended.is_set():
+            self._reason = reason
+            self._broke = not self._left
+            # The flag was first, so that whoever is woken by the end finds it set.
+            self.ended.set()
+        if self._pipes is not None:
+            self._pipes.reader.end()
 
-    async def _watch(self, process: Process) -> None:
+    async def _watch(self, process: Process, lines: LineSource) -> None:
         """Notice a death that its output does not tell, since a grandchild holds the pipe."""
         while not await wait_for_exit(process, _WATCH_ROUND_S, every_s=_WATCH_S):
             pass
         received = -1
-        while received != self._received:
-            received = self._received
+        while received != lines.chunks:
+            received = lines.chunks
             await anyio.sleep(_WATCH_S)
-        self._break(exit_text(process.returncode))
+        self.over(exit_text(process.returncode))
 
-    async def _read(self, process: Process, messages: MemoryObjectSendStream[_Item]) -> None:
-        stdout = _existing(process.stdout)
-        try:
-            with self._reading:
-                await self._deliver(stdout, messages)
-            # Not reached when the host cancels us.
-            self._broke = not self._left
-        finally:
-            # First the flag, so that whoever is woken by the end finds it set.
-            self.ended.set()
-            messages.close()
-            # A child with a full pipe could not end by itself; stopping it ends this.
-            with anyio.CancelScope(shield=True):
-                while await _receive(stdout):
-                    pass
-
-    async def _deliver(
-        self, stdout: ByteReceiveStream, messages: MemoryObjectSendStream[_Item]
-    ) -> None:
+    async def receive(self, lines: LineSource) -> Item:
+        """Return the next message."""
         config = self.config
-        lines = LineSplitter(config.max_message_bytes)
-        while chunk := await _receive(stdout):
-            self._received += 1
-            for line in lines.feed(chunk):
-                message = None if line.too_long else self._parse(line.data)
-                if message is not None:
-                    try:
-                        await messages.send(message)
-                    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                        self._left = True
-                        return
-                elif line.too_long:
-                    self._break(f"wrote a line of more than {config.max_message_bytes} bytes")
-                    return
-                elif self._garbage_in_a_row > config.max_garbage_lines:
-                    count = self._garbage_in_a_row
-                    self._break(f"wrote {count} lines in a row that are no messages")
-                    return
-            if lines.overflowing:
-                self._break(f"wrote a line of more than {config.max_message_bytes} bytes")
-                return
+        while (line := await _next_line(lines)) is not None and not line.too_long:
+            message = self._parse(line.data)
+            if message is not None:
+                return message
+            if self._garbage_in_a_row > config.max_garbage_lines:
+                count = self._garbage_in_a_row
+                self.over(f"wrote {count} lines in a row that are no messages")
+                break
+        else:
+            too_long = line is not None or lines.overflowing
+            self.over(
+                f"wrote a line of more than {config.max_message_bytes} bytes" if too_long else ""
+            )
+        raise anyio.EndOfStream
 
     def _parse(self, data: bytes) -> SessionMessage | None:
         """Return a message; None for garbage, which is counted."""
@@ -249,51 +257,38 @@ class StdioUpstream:
             return _failed_answer(data)
         self._garbage_in_a_row = 0
         if isinstance(message, JSONRPCRequest) and not self._questions.open(message.id):
-            self._break("asks more than it reads answers to")
+            self.over("asks more than it reads answers to")
             return None
         if isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             self._questions.close((message.params or {}).get("requestId"))
         return SessionMessage(message)
 
-    async def _write(
-        self,
-        process: Process,
-        messages: MemoryObjectReceiveStream[SessionMessage],
-        answers: MemoryObjectSendStream[_Item],
-    ) -> None:
-        stdin = _existing(process.stdin)
+    async def send(self, message: JSONRPCMessage, writer: LineWriter) -> None:
+        """Write a message."""
+        if self.ended.is_set():
+            raise anyio.BrokenResourceError
         try:
-            async for sent in messages:
-                message = sent.message
-                try:
-                    text = message.model_dump_json(by_alias=True, exclude_unset=True)
-                except ValueError:
-                    # Half a surrogate pair, from a caller in our own process.
-                    if isinstance(message, JSONRPCRequest):
-                        await answers.send(unsendable(message))
-                    continue
-                if isinstance(message, JSONRPCResponse | JSONRPCError):
-                    self._questions.close(message.id)
-                if not await self._send(stdin, text.encode() + b"\n"):
-                    stalled_s = self.config.stall_timeout_s
-                    self._break(f"did not read its input for {stalled_s:g} seconds")
-                    return
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
+            line = message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+        except ValueError:
+            # Half a surrogate pair, from a caller in our own process.
+            if isinstance(message, JSONRPCRequest):
+                raise unsendable_error() from None
+            return
+        if isinstance(message, JSONRPCResponse | JSONRPCError):
+            await writer.send(line, partial(self._questions.close, message.id))
+        else:
+            await writer.send(line)
+
+    async def _write(self, process: Process, writer: LineWriter) -> None:
+        try:
+            await writer.run()
+        except TimeoutError:
+            self.over(f"did not read its input for {self.config.stall_timeout_s:g} seconds")
+        except OSError:
             # One that is dying gets the time to say how; one that lives on with its
             # input closed must not keep its callers waiting.
             died = await wait_for_exit(process, _LAST_WORDS_S)
-            self._break(exit_text(process.returncode) if died else "closed its input")
-        finally:
-            self._write_done.set()
-
-    async def _send(self, stdin: ByteSendStream, data: bytes) -> bool:
-        """Write in pieces, so that it is progress that is timed; False when there is none."""
-        for start in range(0, len(data), _CHUNK):
-            with anyio.move_on_after(self.config.stall_timeout_s) as scope:
-                await stdin.send(data[start : start + _CHUNK])
-            if scope.cancelled_caught:
-                return False
-        return True
+            self.over(exit_text(process.returncode) if died else "closed its input")
 
     async def _listen(self, process: Process) -> None:
         stderr = _existing(process.stderr)
@@ -302,6 +297,44 @@ class StdioUpstream:
             while chunk := await _receive(stderr):
                 self._child_log.feed(chunk)
         self._child_log.finish()
+
+
+@final
+class _FromChild(ReadEnd):
+    """What the child sends."""
+
+    def __init__(self, upstream: StdioUpstream, lines: LineSource) -> None:
+        self._upstream = upstream
+        self._lines = lines
+
+    async def _next(self) -> Item:
+        return await self._upstream.receive(self._lines)
+
+
+@final
+class _ToChild(WriteEnd):
+    """What is sent to the child."""
+
+    def __init__(self, upstream: StdioUpstream, writer: LineWriter) -> None:
+        self._upstream = upstream
+        self._writer = writer
+
+    async def _put(self, item: SessionMessage) -> None:
+        await self._upstream.send(item.message, self._writer)
+
+
+async def _next_line(lines: LineSource) -> Line | None:
+    with suppress(OSError):
+        return await lines.next()
+    return None
+
+
+async def _drain(fd: int) -> None:
+    """Read what nobody wants any more, up to the end."""
+    reader = FdReader(fd)
+    with suppress(OSError):
+        while await reader.read():
+            pass
 
 
 async def _receive(stream: ByteReceiveStream) -> bytes:

@@ -137,5 +137,7 @@ class OpenRequests:
         return str(request_id) in self._ids
 
     def close(self, request_id: object) -> None:
-        """Note that a request was answered or cancelled."""
-        self._ids.discard(str(request_id))
+        """Note that a request was answered or cancelled; what is no id closes none."""
+        # The SDK reads ids so, too: what it takes for none cancels nothing.
+        if isinstance(request_id, int | str) and not isinstance(request_id, bool):
+            self._ids.discard(str(request_id))

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from ...core.model import Decision, deny
 
-__all__ = ("COUNTED_STATUSES", "REFUSALS", "code_of_status", "refusal", "status_of")
+__all__ = ("COUNTED_STATUSES", "REFUSALS", "app_refusal", "refusal", "status_of")
 
 _OVERLOAD_WAIT_S = 1.0
 
@@ -75,6 +75,6 @@ def status_of(decision: Decision) -> int:
     return _KNOWN[decision.code][0]
 
 
-def code_of_status(status: int) -> str:
-    """Return the code for a status of the 400s, or 503, by which an application refused."""
-    return _BY_STATUS.get(status, "bad_request")
+def app_refusal(status: int) -> Decision:
+    """Return what an application's status of the 400s, or 503, says that it refused."""
+    return deny(_BY_STATUS.get(status, "bad_request"), "the application refused the request")
