@@ -507,11 +507,13 @@ async def test_a_call_has_its_id_on_its_lines_and_leaves_the_one_before(make):
         logs.set_correlation_id(None)
 
 
-async def test_what_takes_too_long_is_refused_by_the_deadline(make, sink):
+async def test_what_takes_too_long_is_refused_by_the_deadline(sink):
     async def handler(call):
         await anyio.sleep_forever()
 
-    hardening = make(HardenConfig(policy=ALL, deadline=DeadlineConfig(timeout_s=0.01)))
+    # On the real clock: the handler waits for no time of its own.
+    config = HardenConfig(policy=ALL, deadline=DeadlineConfig(timeout_s=0.01))
+    hardening = Hardening(config, audit=FakeAuditLog(), logs=FakeLoggingService(), sinks=[sink])
     assert (await run(hardening, handler=handler)).refusal.code == "deadline_exceeded"
     (record,) = sink.records
     assert record.decisions[-1].stage == "deadline"

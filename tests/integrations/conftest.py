@@ -4,7 +4,9 @@ import asyncio
 import gc
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -34,12 +36,20 @@ def _status(folder):
 class Upstreams:
     """Makes configurations, and knows which of their processes are there."""
 
-    def __init__(self):
+    def __init__(self, ready):
         self.token = f"test-{uuid.uuid4().hex}"
+        self._ready = ready
 
     def server(self, era="both", **settings):
         settings = {"start_timeout_s": 20.0, "stop_grace_s": 5.0, **settings}
         args = (str(UPSTREAMS / "server.py"), era, self.token)
+        return UpstreamConfig(command=sys.executable, args=args, **settings)
+
+    def full(self, *words, **settings):
+        """Return the server of the SDK, ready to be started at once."""
+        settings = {"start_timeout_s": 20.0, "restart_delay_s": 0.05, **settings}
+        # Without site: this one needs nothing that is installed.
+        args = ("-I", "-S", str(UPSTREAMS / "ready.py"), self._ready, self.token, *words)
         return UpstreamConfig(command=sys.executable, args=args, **settings)
 
     def start(self, what, **settings):
@@ -84,10 +94,25 @@ def _tasks():
     return len([each for each in tasks if "_shutdown_watcher" not in repr(each)])
 
 
+@pytest.fixture(scope="session")
+def ready():
+    """A process that has imported the SDK once for all servers that need it."""
+    # Short, since the name of a socket may have about a hundred characters.
+    with tempfile.TemporaryDirectory(prefix="ready-") as folder:
+        path = str(Path(folder) / "s")
+        command = [sys.executable, str(UPSTREAMS / "ready.py"), "serve", path]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout.read(1) == b"!"
+                yield path
+            finally:
+                process.kill()
+
+
 @pytest.fixture
-async def upstreams(anyio_backend):
+async def upstreams(anyio_backend, ready):
     """Upstreams of which nothing may be left at the end: processes, descriptors, tasks."""
-    made = Upstreams()
+    made = Upstreams(ready)
     before = _left()
     yield made
     try:

@@ -103,7 +103,7 @@ def make_remote(url: str, options: UrlOptions, environ: Mapping[str, str]) -> "H
         )
     except ValueError as error:
         text = str(error)
-        option = "--header-env" if "header" in text else "--url"
+        option = "--url" if text.startswith("'url'") else "--header-env"
         text = text.replace("'url' ", "", 1).replace("'plain_http'", "--plain-http")
         raise ConfigError(text.replace("in 'headers'", "with --header-env"), option) from None
 

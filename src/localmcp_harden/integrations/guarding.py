@@ -11,7 +11,7 @@ from typing import Any, final
 import anyio
 
 from ..compose.hardening import Hardening
-from ..compose.opened import opened_in
+from ..compose.opened import OpenedRequest, opened_in
 from ..core.errors import StoreError
 from ..core.model import Annotations, Call, CallKind, Decision, ToolDeclaration
 from ..protocols.security import Credentials, Transport, VerifiedToken
@@ -58,6 +58,7 @@ _CLAIM_LIMIT = 200
 _LOCAL = Credentials(transport=Transport.STDIO)
 # Asking an enumeration for its value runs Python, on every call.
 _STDIO, _HTTP = Transport.STDIO.value, Transport.HTTP.value
+_OVER_HTTP = Transport.HTTP
 
 
 async def open_stores(hardening: Hardening) -> None:
@@ -72,11 +73,32 @@ def facts_of_request(request: Any) -> dict[str, Any]:
 
     The keys are keywords of `Hardening.new_call`.
     """
-    headers = request.headers
+    scope = request.scope
+    # The first of each name, found at one pass over what Starlette would look through for
+    # each, decoding it.
+    found: dict[bytes, bytes] = dict(reversed(list(scope["headers"])))
+    session = found.get(b"mcp-session-id")
+    agent = found.get(b"user-agent", b"")[:_CLAIM_LIMIT]
+    client = scope.get("client")
     return {
-        "session_id": headers.get("mcp-session-id"),
-        "ip_address": request.client.host if request.client else None,
-        "user_agent": headers.get("user-agent", "")[:_CLAIM_LIMIT] or None,
+        "session_id": None if session is None else session.decode("latin-1"),
+        "ip_address": client[0] if client else None,
+        "user_agent": agent.decode("latin-1") or None,
+    }
+
+
+def facts_of_opened(opened: OpenedRequest, request: Any) -> dict[str, Any]:
+    """Return what `facts_of_request` does, as far as the guard in front has read it already."""
+    seen = opened.call.security
+    session = seen.session_id
+    if session is not None and len(session) >= _CLAIM_LIMIT:
+        # The guard cuts it for its record; whose session it is hangs on all of it.
+        return facts_of_request(request)
+    client = request.scope.get("client")
+    return {
+        "session_id": session,
+        "ip_address": client[0] if client else None,
+        "user_agent": seen.user_agent,
     }
 
 
@@ -107,15 +129,11 @@ def call_of_message(
         meta["transport"] = _STDIO
         return hardening.new_call(target.kind, method, target.name, target.arguments, meta=meta)
     meta["transport"] = _HTTP
-    call = hardening.new_call(
-        target.kind,
-        method,
-        target.name,
-        target.arguments,
-        meta=meta,
-        **facts_of_request(request),
-    )
     opened = opened_in(request)
+    facts = facts_of_request(request) if opened is None else facts_of_opened(opened, request)
+    call = hardening.new_call(
+        target.kind, method, target.name, target.arguments, meta=meta, **facts
+    )
     return call if opened is None else opened.adopt(call)
 
 
@@ -128,7 +146,9 @@ def credentials_of_request(request: Any, get_token: Callable[[], Any]) -> Creden
     """
     if request is None:
         return _LOCAL
-    address = request.client.host if request.client else None
+    scope = request.scope
+    client = scope.get("client")
+    address = client[0] if client else None
     token = get_token()
     if token is not None:
         claims = token.claims or {}
@@ -141,12 +161,12 @@ def credentials_of_request(request: Any, get_token: Callable[[], Any]) -> Creden
             audience=token.resource,
         )
         return Credentials(transport=Transport.HTTP, token=verified, ip_address=address)
-    presented = request.headers.get("authorization")
+    presented = next((said for name, said in scope["headers"] if name == b"authorization"), None)
     if presented is None:
-        return Credentials(transport=Transport.HTTP, ip_address=address)
-    scheme, _, bearer = presented.partition(" ")
+        return Credentials(transport=_OVER_HTTP, ip_address=address)
+    scheme, _, bearer = presented.decode("latin-1").partition(" ")
     return Credentials(
-        transport=Transport.HTTP,
+        transport=_OVER_HTTP,
         # A credential of another scheme is a wrong one, and not none.
         bearer=bearer.strip() if scheme.lower() == "bearer" else "",
         ip_address=address,
@@ -163,16 +183,23 @@ class ToolLearner:
 
     def __init__(self, hardening: Hardening) -> None:
         self._hardening = hardening
+        self._monotonic = hardening.monotonic
         self._learned_at = float("-inf")
         self._learning: anyio.Event | None = None
 
-    def is_due(self, name: str) -> bool:
+    def is_due(self, name: str, *, known: bool | None = None) -> bool:
         """Return whether to ask the server for its tools: one is unknown, or the list is old.
 
         At most once a second, so that a flood of invented names costs one list.
+
+        Args:
+            name: The tool.
+            known: Whether it is declared; looked up when None.
         """
-        age = self._hardening.monotonic() - self._learned_at
-        return age >= (_CATALOG_AGE_S if self._hardening.knows_tool(name) else _LEARN_AGAIN_S)
+        age = self._monotonic() - self._learned_at
+        if known is None:
+            known = self._hardening.knows_tool(name)
+        return age >= (_CATALOG_AGE_S if known else _LEARN_AGAIN_S)
 
     async def learn(self, name: str, ask: LearnTools) -> Annotations:
         """Ask the server for its tools, and return what is then known of one.
@@ -186,7 +213,7 @@ class ToolLearner:
             self._learning = anyio.Event()
             try:
                 await ask()
-                self._learned_at = self._hardening.monotonic()
+                self._learned_at = self._monotonic()
             finally:
                 self._learning.set()
                 self._learning = None

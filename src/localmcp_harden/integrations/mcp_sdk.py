@@ -50,6 +50,9 @@ __all__ = ("harden",)
 
 ServerT = TypeVar("ServerT", bound="MCPServer[Any] | Server[Any]")
 
+# Asking an enumeration for a member runs its metaclass, on every call: once is enough.
+_TOOL = CallKind.TOOL
+
 
 def harden(server: ServerT, hardening: Hardening) -> ServerT:
     """Put the guards in front of every handler of a server.
@@ -88,18 +91,21 @@ class _Guard:
             await open_stores(hardening)
         method = ctx.method
         target = target_of(method, ctx.params)
-        declare = None
-        if target.kind is CallKind.TOOL and self._learner.is_due(target.name):
-            ask = partial(self._list_tools, ctx, call_next)
-            declare = partial(self._learner.learn, target.name, ask)
+        request = ctx.request
         call = call_of_message(
             hardening,
             method,
             target,
             protocol_version=ctx.protocol_version,
             span=get_current_span().get_span_context(),
-            request=ctx.request,
+            request=request,
         )
+        declare = None
+        # The guards are asked, too: those of a wrapped server know of lists that changed.
+        known = call.annotations.known and hardening.knows_tool(target.name)
+        if target.kind is _TOOL and self._learner.is_due(target.name, known=known):
+            ask = partial(self._list_tools, ctx, call_next)
+            declare = partial(self._learner.learn, target.name, ask)
         arguments, listed = call.arguments, LISTS.get(method)
 
         async def handle(judged: Call) -> Outcome:
@@ -116,8 +122,8 @@ class _Guard:
                 result = await self._shown(listed, result, judged)
             return Outcome(value=result, is_error=result.get("isError") is True)
 
-        credentials = credentials_of_request(ctx.request, get_access_token)
-        opened = opened_in(ctx.request)
+        credentials = credentials_of_request(request, get_access_token)
+        opened = opened_in(request)
         outcome = await hardening.run(
             call, handle, credentials=credentials, declare=declare, opened=opened
         )

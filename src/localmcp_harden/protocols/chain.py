@@ -4,7 +4,7 @@ A *check* is a plain function: it reads the call's state and returns a decision,
 or None when it has nothing to say. An *around* is async and wraps what follows.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import IntEnum
 from typing import Any, Protocol, TypeAlias, final
 
@@ -172,7 +172,8 @@ class Stage:
 class GuardedRunner(Protocol):
     """Runs code of any kind through the chain: a tool, a pipeline stage, an admin action."""
 
-    async def run(
+    # Not `async def`: what hands on another's coroutine obeys, too.
+    def run(
         self,
         call: Call,
         handler: Handler,
@@ -180,7 +181,7 @@ class GuardedRunner(Protocol):
         *,
         credentials: object = None,
         declare: Declare | None = None,
-    ) -> Outcome:
+    ) -> Coroutine[Any, Any, Outcome]:
         """Run `handler` under every guard.
 
         Args:

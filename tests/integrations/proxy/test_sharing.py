@@ -15,7 +15,7 @@ from localmcp_harden.integrations.proxy import Sharing, WrapConfig, wrap
 from localmcp_harden.security.access.identity import AuthenticationConfig
 from localmcp_harden.security.access.tokens import TokenEntry
 
-from .wrapping import Notes, full, guards, said, until
+from .wrapping import Notes, guards, said, until
 
 pytestmark = [
     pytest.mark.anyio,
@@ -47,7 +47,7 @@ def two_principals():
 
 
 async def test_each_session_has_its_own_and_leaves_it(upstreams):
-    async with served(full(upstreams)) as url:
+    async with served(upstreams.full()) as url:
         ones, twos = Notes(), Notes()
         async with ones.client(url, "legacy") as one:
             async with twos.client(url, "legacy") as two:
@@ -65,7 +65,7 @@ async def test_each_session_has_its_own_and_leaves_it(upstreams):
 
 async def test_over_http_a_session_is_asked_and_told(upstreams):
     notes = Notes()
-    async with served(full(upstreams)) as url, notes.client(url, "legacy") as client:
+    async with served(upstreams.full()) as url, notes.client(url, "legacy") as client:
         assert said(await client.call_tool("ask", {})) == "[['accept', {'name': 'me'}]]"
         assert said(await client.call_tool("sample", {})) == "sampled"
         await client.call_tool("log", {})
@@ -75,7 +75,7 @@ async def test_over_http_a_session_is_asked_and_told(upstreams):
 
 async def test_without_sessions_each_principal_has_its_own(upstreams):
     hardening = two_principals()
-    async with served(full(upstreams), hardening) as url:
+    async with served(upstreams.full(), hardening) as url:
 
         @asynccontextmanager
         async def client_of(word):
@@ -129,7 +129,7 @@ async def test_more_sessions_than_upstreams_are_refused_by_name(upstreams):
 async def test_what_is_shared_tells_nobody_whose_it_is(upstreams, mode):
     notes, others = Notes(), Notes()
     async with (
-        served(full(upstreams, mode="legacy"), sharing=Sharing.SHARED) as url,
+        served(upstreams.full(mode="legacy"), sharing=Sharing.SHARED) as url,
         notes.client(url, mode) as client,
         others.client(url, mode) as other,
     ):

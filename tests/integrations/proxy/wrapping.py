@@ -1,8 +1,6 @@
 """Makes wrapped servers, and clients that note what they are told."""
 
-import sys
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 import mcp
@@ -10,12 +8,11 @@ import mcp_types as types
 from mcp.shared.memory import create_client_server_memory_streams
 
 from localmcp_harden import Effect, HardenConfig, Hardening, Rule
-from localmcp_harden.integrations.proxy import StdioUpstream, UpstreamConfig, wrap
+from localmcp_harden.integrations.proxy import StdioUpstream, wrap
 from localmcp_harden.security.access.identity import AuthenticationConfig
 from localmcp_harden.security.policy.gate import PolicyConfig
 from localmcp_harden.testing import FakeLoggingService
 
-FULL = Path(__file__).parents[1] / "upstreams" / "full.py"
 ALL = (Rule(id="all", effect=Effect.ALLOW),)
 
 
@@ -24,12 +21,6 @@ def guards(*rules, sinks=(), logs=None, **config):
     config.setdefault("authentication", AuthenticationConfig(anonymous_http=True))
     config.setdefault("disabled", ("audit", "rate_limit", "retry", "breaker"))
     return Hardening(HardenConfig(**config), logs=logs or FakeLoggingService(), sinks=list(sinks))
-
-
-def full(upstreams, *words, **settings):
-    settings = {"start_timeout_s": 20.0, "restart_delay_s": 0.05, **settings}
-    args = (str(FULL), upstreams.token, *words)
-    return UpstreamConfig(command=sys.executable, args=args, **settings)
 
 
 @asynccontextmanager
@@ -107,7 +98,7 @@ async def connected(
 ):
     """Connect to the full server: bare, or wrapped."""
     settings = {"mode": upstream_mode}
-    upstream = full(upstreams, *words, **settings)
+    upstream = upstreams.full(*words, **settings)
     if bare:
         target = StdioUpstream(upstream)
     else:

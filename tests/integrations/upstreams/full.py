@@ -29,7 +29,13 @@ NAMES = ["ask", "big", "change", "flood", "log", "pid", "progress", "roots", "sa
 NAMES += ["slow", "url"]
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}}
 bus = InMemorySubscriptionBus()
-state = {"level": None, "subscribed": [], "roots_changed": 0, "tools": list(NAMES)}
+state = {
+    "level": None,
+    "subscribed": [],
+    "roots_changed": 0,
+    "tools": list(NAMES),
+    "pid": os.getpid(),
+}
 
 
 def text(value):
@@ -116,7 +122,7 @@ async def call_tool(ctx, params):  # noqa: PLR0912 - a list of what servers do
         known = [state["subscribed"], state["roots_changed"], who, ctx.protocol_version]
         return types.CallToolResult(content=[], structured_content={"can": shown, "seen": known})
     if params.name == "pid":
-        return text(os.getpid())
+        return text(state["pid"])
     return text("new")
 
 
@@ -182,4 +188,9 @@ async def main():
         await server.run(read, write, options)
 
 
-anyio.run(main)
+def run():
+    anyio.run(main)
+
+
+if __name__ == "__main__":
+    run()

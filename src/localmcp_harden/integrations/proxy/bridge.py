@@ -149,6 +149,9 @@ def incoming(
         info: How the server presents itself.
         for_modern: Whether the client is of the 2026 era.
     """
+    if result.get("cacheScope") == "public":
+        # Who may have it is for policy to say, caller by caller, and not for a cache.
+        result["cacheScope"] = "private"
     if about.modern == for_modern:
         if for_modern and info is not None and SERVER_INFO_META_KEY in meta_of(result):
             # By the name that we give it, where we were given one.

@@ -40,6 +40,7 @@ __all__ = (
     "Context",
     "LegacyClient",
     "Reach",
+    "caller_key",
     "client_of",
     "connection_stack",
     "introduction_of",
@@ -123,6 +124,8 @@ class LegacyClient:
     """Whose upstream it has."""
     is_stream: bool
     """Whether everything for it goes one way, so that a request needs no relation."""
+    owner: Hashable = None
+    """The principal that greeted us; its session is nobody else's."""
     log_level: str | None = None
     subscribed: dict[str, SecurityContext] = field(factory=dict[str, SecurityContext])
 
@@ -178,6 +181,12 @@ def client_of(ctx: Context) -> LegacyClient | None:
     """Return the client whose connection a message came by, once it was kept there."""
     client = _connection(ctx).state.get(_STATE_KEY)
     return client if isinstance(client, LegacyClient) else None
+
+
+def caller_key() -> Hashable:
+    """Return the principal whose message is being handled; None where nobody is known."""
+    security = CALLER.get()
+    return None if security is None else security.user.key
 
 
 def keep_client(ctx: Context, client: LegacyClient) -> None:

@@ -5,7 +5,8 @@ a bounded mailbox, and a flood costs neither memory nor tasks.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol, TypeAlias, final
+from math import inf
+from typing import Any, Protocol, TypeAlias, TypeGuard, final
 from weakref import WeakKeyDictionary
 
 from attrs import define
@@ -30,7 +31,7 @@ except ImportError as _missing:  # pragma: no cover - needs an environment witho
 from ...core.model import SecurityContext
 from .about import Json
 from .clients import LOG_LEVELS, LegacyClient, Reach
-from .mailbox import Mailbox, Spawn
+from .mailbox import Mailbox, Spawn, size_of
 from .wrap_config import WrapConfig
 
 __all__ = ("LIST_CHANGES", "Ask", "Downstream", "Listener", "Permitted", "Running", "stamped")
@@ -177,7 +178,8 @@ class Downstream:
         if method == "notifications/tools/list_changed":
             self.tools_changed()
         for client in self.clients:
-            client.mailbox.put_level(method, _bound(client.reach, method, params))
+            send = _bound(client.reach, method, params)
+            client.mailbox.put_level(method, send, size_of(params))
         for listener in self.listeners:
             if method in listener.lists:
                 self._tell_listener(listener, method, params)
@@ -194,7 +196,7 @@ class Downstream:
         amount = params.get("progress")
         if running is None or not running.wants_progress:
             return
-        if not isinstance(amount, int | float) or isinstance(amount, bool):
+        if not _is_number(amount):
             return
         if running.floor is not None and amount <= running.floor:
             # An attempt of ours that is repeated begins anew; the client must not see that.
@@ -204,13 +206,13 @@ class Downstream:
         )
         total, message = params.get("total"), params.get("message")
         report = running.reach.session.report_progress
-        known_total = total if isinstance(total, int | float) else None
+        known_total = total if _is_number(total) else None
         text = message if isinstance(message, str) else None
 
         async def send() -> None:
             await report(amount, known_total, text)
 
-        running.mailbox.put(send)
+        running.mailbox.put(send, len(text or ""))
 
     def _updated(self, params: Json) -> None:
         uri = params.get("uri")
@@ -228,7 +230,7 @@ class Downstream:
         if (base := _covering(client.subscribed, uri)) is not None:
             send = _bound(client.reach, _UPDATED, params)
             guarded = self._if_allowed(client.subscribed[base], uri, send)
-            client.mailbox.put_level(f"{_UPDATED} {uri}", guarded)
+            client.mailbox.put_level(f"{_UPDATED} {uri}", guarded, size_of(params))
 
     def _tell_listener(
         self, listener: Listener, method: str, params: Json, uri: str | None = None
@@ -236,7 +238,8 @@ class Downstream:
         send = _bound(listener.reach, method, stamped(params, listener.request_id))
         if uri is not None:
             send = self._if_allowed(listener.security, uri, send)
-        listener.mailbox.put_level(method if uri is None else f"{method} {uri}", send)
+        key = method if uri is None else f"{method} {uri}"
+        listener.mailbox.put_level(key, send, size_of(params))
 
     def _if_allowed(
         self, security: SecurityContext | None, uri: str, send: Callable[[], Awaitable[None]]
@@ -261,7 +264,8 @@ class Downstream:
             if running.client is not None:
                 break
             if running.log_level is not None and rank >= LOG_LEVELS[running.log_level]:
-                running.mailbox.put(_bound(running.reach, "notifications/message", params))
+                send = _bound(running.reach, "notifications/message", params)
+                running.mailbox.put(send, size_of(params))
                 return
         for client in self.clients:
             if client.log_level is None or rank >= LOG_LEVELS[client.log_level]:
@@ -275,9 +279,9 @@ class Downstream:
         """Send by the request that the client waits for where there is one, in order."""
         for running in reversed(self.running.values()):
             if running.client is client:
-                running.mailbox.put(_bound(running.reach, method, params))
+                running.mailbox.put(_bound(running.reach, method, params), size_of(params))
                 return
-        client.mailbox.put(_bound(client.reach, method, params))
+        client.mailbox.put(_bound(client.reach, method, params), size_of(params))
 
     async def answer(self, method: str, params: Mapping[str, Any] | None) -> Json:
         """Answer a request of the server's, which is of the handshake era.
@@ -306,6 +310,8 @@ class Downstream:
             if not client.is_stream and running is not None:
                 reach = running.reach
             return await _asked(reach, method, said, self._ask_timeout_s)
+        # Not the newest of all: a list that is read meanwhile asks nobody anything.
+        running = next((each for each in reversed(self.running.values()) if each.ask), None)
         if running is None or running.ask is None:
             raise MCPError(
                 INVALID_REQUEST,
@@ -321,6 +327,11 @@ def stamped(params: Json, request_id: RequestId) -> Json:
     meta = params.get("_meta")
     own = dict(meta) if isinstance(meta, Mapping) else {}
     return {**params, "_meta": {**own, SUBSCRIPTION_ID_META_KEY: request_id}}
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    # What is none on paper, `NaN`, has no form that a client could read.
+    return isinstance(value, int | float) and not isinstance(value, bool) and -inf < value < inf
 
 
 def _covering(bases: Collection[str], uri: str) -> str | None:

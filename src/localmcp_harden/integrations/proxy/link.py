@@ -173,6 +173,8 @@ class UpstreamLink:
         Raises:
             UpstreamError: It can not be reached.
         """
+        if self._live is not None and not self._live.is_over:
+            return self._live.about
         with anyio.move_on_after(self.upstream.call_timeout_s):
             return (await self._connection()).about
         raise self._too_late()
@@ -225,7 +227,8 @@ class UpstreamLink:
             MCPError: As `request`.
         """
         if self._live is not None and not self._live.is_over:
-            await self._live.dispatcher.send_raw_request("resources/unsubscribe", {"uri": uri})
+            with anyio.move_on_after(self.upstream.call_timeout_s):
+                await self._live.dispatcher.send_raw_request("resources/unsubscribe", {"uri": uri})
 
     async def set_log_level(self, level: str) -> None:
         """Set the level of the server's log lines, now and after every start.
@@ -351,15 +354,19 @@ class UpstreamLink:
             self._compare(before, about)
 
     async def _restore(self, live: _Live) -> None:
-        """Tell a server that was started again what its clients had asked for."""
+        """Tell a server that was started again what its clients had asked for, in bounded time."""
         asks: list[tuple[str, Json]] = [
             ("resources/subscribe", {"uri": uri}) for uri in self.downstream.subscribed()
         ]
         if self._log_level is not None:
             asks.append(("logging/setLevel", {"level": self._log_level}))
-        for method, params in asks:
-            with suppress(MCPError):
-                await live.dispatcher.send_raw_request(method, params)
+        with anyio.move_on_after(self.upstream.start_timeout_s) as scope:
+            for method, params in asks:
+                with suppress(MCPError):
+                    await live.dispatcher.send_raw_request(method, params)
+        if scope.cancelled_caught:
+            # Without this its callers would wait for ever for what it does not answer.
+            self._tell(LogLevel.WARNING, "the server does not take what was asked of it", None)
 
     def _compare(self, before: About, about: About) -> None:
         """Let clients look again: what was started again may offer something else."""

@@ -53,4 +53,6 @@ class UpstreamUnavailableError(MCPError):
     """
 
     def __init__(self, error: UpstreamError) -> None:
-        super().__init__(UPSTREAM_ERROR_CODE, f"{error.code}: {error}", {"code": error.code})
+        # What it wrote to standard error is for whoever runs it: it is in the log.
+        reason = str(error).partition("; it last wrote: ")[0]
+        super().__init__(UPSTREAM_ERROR_CODE, f"{error.code}: {reason}", {"code": error.code})

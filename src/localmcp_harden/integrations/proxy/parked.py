@@ -184,6 +184,10 @@ class ParkingLot:
         """Return how many wait."""
         return len(self._parked)
 
+    def is_used(self) -> bool:
+        """Return whether any call waits that has not run out of time."""
+        return any(not each.is_done for each in self._parked.values())
+
     def begin(self, work: Callable[[], Awaitable[Json]], version: str, spawn: Spawn) -> ParkedCall:
         """Begin a call."""
         call = ParkedCall(work, version)

@@ -56,6 +56,11 @@ class Requests:
         self._runnings: dict[ParkedCall, Running] = {}
         self._count = 0
 
+    @property
+    def are_parked(self) -> bool:
+        """Return whether a call waits for its client's next request."""
+        return self._lot.is_used()
+
     async def forward(
         self, ctx: Context, introduction: Introduction, client: LegacyClient | None
     ) -> Json:

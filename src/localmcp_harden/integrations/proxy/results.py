@@ -1,10 +1,10 @@
 """What a server's answers and failures are to those who wait: fit for the protocol, or an error."""
 
-from typing import Any
+from typing import Any, final
 
 try:
     from mcp.shared.exceptions import MCPError
-    from mcp_types import methods
+    from mcp_types import CONNECTION_CLOSED, methods
     from pydantic import ValidationError
 except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
     from ...core.errors import MissingExtraError
@@ -14,7 +14,12 @@ except ImportError as _missing:  # pragma: no cover - needs an environment witho
 from ...core.errors import UpstreamError
 from ...mechanisms.exception_groups import leaves
 
-__all__ = ("as_upstream_error", "checked")
+__all__ = ("GreetingRefusedError", "as_upstream_error", "checked")
+
+
+@final
+class GreetingRefusedError(UpstreamError):
+    """The server is there, and will not be greeted so: perhaps for what its client says."""
 
 
 def checked(method: str, version: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +53,9 @@ def as_upstream_error(error: BaseException, label: str) -> UpstreamError:
             return leaf
     problem = leaves(error)[0]
     what = f"error {problem.code}" if isinstance(problem, MCPError) else type(problem).__name__
-    return UpstreamError(
+    refused = isinstance(problem, MCPError) and problem.code != CONNECTION_CLOSED
+    kind = GreetingRefusedError if refused else UpstreamError
+    return kind(
         f"the server {label!r} did not complete the handshake ({what}); "
         "check that it is an MCP server and which protocol versions it speaks"
     )

@@ -17,11 +17,12 @@ try:
     from mcp.server.lowlevel.server import HandlerEntry
     from mcp.server.models import InitializationOptions
     from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
-    from mcp.server.runner import serve_dual_era_loop, serve_loop
+    from mcp.server.runner import serve_loop
     from mcp.shared._stream_protocols import ReadStream, WriteStream
     from mcp.shared.exceptions import MCPError
     from mcp.shared.message import SessionMessage
     from mcp_types import (
+        INVALID_REQUEST,
         METHOD_NOT_FOUND,
         UNSUPPORTED_PROTOCOL_VERSION,
         Implementation,
@@ -49,6 +50,7 @@ from .clients import (
     Context,
     LegacyClient,
     Reach,
+    caller_key,
     client_of,
     connection_stack,
     introduction_of,
@@ -58,12 +60,12 @@ from .clients import (
 from .guards import WrapGuards
 from .link import UpstreamLink
 from .offered import METHODS, NOTIFICATIONS, UpstreamUnavailableError
+from .schemas import ToolSchemas
+from .serving import serve_either_era
 from .sharing import LOCAL, SHARED, Key, Slot, Upstreams
 from .wrap_config import Sharing, WrapConfig
 
 __all__ = ("UPSTREAM_ERROR_CODE", "UpstreamUnavailableError", "wrap")
-
-_MAX_SCHEMAS = 10_000
 
 
 def wrap(
@@ -115,7 +117,7 @@ class _WrappedServer(Server[Upstreams]):
         self._hardening = hardening
         self._config = config
         self._given_name = name
-        self._schemas: dict[str, Mapping[str, Any]] = {}
+        self._schemas = ToolSchemas()
         self._sessions = 0
         self._is_introduced = False
         super().__init__(
@@ -168,7 +170,7 @@ class _WrappedServer(Server[Upstreams]):
         with plain_errors():
             async with self.lifespan(self) as upstreams:
                 # Without bridges a client of both eras must be able to fall back.
-                serve = serve_dual_era_loop if self._config.bridge_eras else serve_loop
+                serve = serve_either_era if self._config.bridge_eras else serve_loop
                 await serve(
                     self,
                     read_stream,
@@ -199,6 +201,9 @@ class _WrappedServer(Server[Upstreams]):
         """Greet the wrapped server when a client of 2025 greets us, and say what it says."""
         if ctx.method != "initialize":
             return await call_next(ctx)
+        if client_of(ctx) is not None:
+            # Each greeting over HTTP would start one more server for the same session.
+            raise MCPError(INVALID_REQUEST, "the session has begun already")
         result = await call_next(ctx)
         if not isinstance(result, dict):  # pragma: no cover - the SDK makes dicts
             return result
@@ -215,6 +220,7 @@ class _WrappedServer(Server[Upstreams]):
                     mailbox=slot.link.downstream.mailbox(),
                     is_stream=ctx.request is None,
                     key=key,
+                    owner=caller_key(),
                 )
                 await self._admit(ctx, client, slot)
         except UpstreamError as error:
@@ -254,6 +260,9 @@ class _WrappedServer(Server[Upstreams]):
         upstreams: Upstreams = ctx.lifespan_context
         era = MODERN if is_modern(ctx) else LEGACY
         if client is not None:
+            if client.owner != caller_key():
+                # Who knows the id of a session is not yet who began it.
+                raise MCPError(INVALID_REQUEST, "the session is another caller's; begin your own")
             return upstreams.lease(client.key, client.introduction, era)
         key: Key
         if self._config.sharing is Sharing.SHARED:
@@ -302,7 +311,7 @@ class _WrappedServer(Server[Upstreams]):
         else:
             result = await slot.requests.forward(ctx, introduction, client)
         if method == "tools/list":
-            self._note_schemas(result.get("tools"))
+            self._schemas.note(result.get("tools"))
         if result.get("resultType") == "input_required":
             return result
         return bridge.incoming(method, result, about, info, for_modern=is_modern(ctx))
@@ -316,7 +325,7 @@ class _WrappedServer(Server[Upstreams]):
             with self._lease(ctx, client) as slot:
                 if slot.link.was_greeted and not (await slot.link.about()).modern:
                     await slot.link.notify(ctx.method, ctx.params)
-        except UpstreamError:
+        except (UpstreamError, MCPError):
             pass  # nobody is told what became of a notification
 
     def _require_bridge(self, ctx: Context, about: About) -> None:
@@ -360,19 +369,6 @@ class _WrappedServer(Server[Upstreams]):
     def _tools_changed(self) -> None:
         self._guards.tools_changed()
         self._schemas.clear()
-
-    def _note_schemas(self, tools: object) -> None:
-        if not isinstance(tools, list):
-            return
-        for tool in cast("list[object]", tools):
-            if not isinstance(tool, dict):
-                continue
-            said = cast("dict[str, object]", tool)
-            name, schema = said.get("name"), said.get("inputSchema")
-            if isinstance(name, str) and isinstance(schema, dict):
-                if name not in self._schemas and len(self._schemas) >= _MAX_SCHEMAS:
-                    return
-                self._schemas[name] = cast("dict[str, Any]", schema)
 
     def _lost(self, error: UpstreamError) -> None:
         self._log(LogLevel.ERROR, "the server could not be started", {"reason": str(error)})

@@ -17,6 +17,7 @@ from ...mechanisms.exception_groups import plain_errors
 from .about import MODERN, Introduction
 from .link import UpstreamLink
 from .requests import Requests
+from .results import GreetingRefusedError
 from .subscriptions import Subscriptions
 from .wrap_config import Sharing, WrapConfig
 
@@ -49,7 +50,7 @@ class Slot:
     @property
     def is_idle(self) -> bool:
         """Return whether it could be closed without anybody's harm."""
-        return not self.users and not self.pins
+        return not self.users and not self.pins and not self.requests.are_parked
 
 
 @final
@@ -80,6 +81,7 @@ class Upstreams:
         self._tasks: TaskGroup | None = None
         self._fatal: UpstreamError | None = None
         self._reached = False
+        self._alive = 0
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -158,6 +160,9 @@ class Upstreams:
     def _open(self, key: Key) -> Slot:
         slot, self._spare = self._spare, None
         if slot is None:
+            if self._alive - len(self._slots) > self._config.max_upstreams:
+                # Who comes and goes must not fill the machine with those that end slowly.
+                raise UpstreamError("too many of them are being stopped; try again later")
             if len(self._slots) >= self._config.max_upstreams and not self._evict():
                 raise UpstreamError(
                     f"{self._config.max_upstreams} of them run for other clients, which is the "
@@ -196,6 +201,7 @@ class Upstreams:
         link = self._make()
         slot = Slot(link, Requests(link, self._config), Subscriptions(link, self._config))
         slot.last_used = anyio.current_time()
+        self._alive += 1
         self._tasks.start_soon(self._keep, slot)
         return slot
 
@@ -204,12 +210,16 @@ class Upstreams:
             with slot.scope:
                 await slot.link.run()
         except UpstreamError as error:
-            if not self._reached and self._tasks is not None:
+            keys = {key for key, each in self._slots.items() if each is slot}
+            # What one client says of itself must not end the serving of all others.
+            is_its_own = isinstance(error, GreetingRefusedError) and not keys & {SHARED, LOCAL}
+            if not self._reached and not is_its_own and self._tasks is not None:
                 self._fatal = error
                 self._tasks.cancel_scope.cancel()
             else:
                 self._lost(error)
         finally:
+            self._alive -= 1
             for key in [key for key, each in self._slots.items() if each is slot]:
                 del self._slots[key]
 

@@ -23,6 +23,7 @@ from .about import About, Introduction, Json
 from .clients import CALLER, Context, LegacyClient, Reach
 from .downstream import LIST_CHANGES, Listener, stamped
 from .link import UpstreamLink
+from .mailbox import size_of
 from .wrap_config import WrapConfig
 
 __all__ = ("Subscriptions",)
@@ -59,18 +60,20 @@ class Subscriptions:
         if ctx.request_id is None:
             raise MCPError(INVALID_REQUEST, "subscriptions/listen needs a request id")
         about = await self._link.about()
-        self._admit()
+        # One may name any number of resources, and each of them is kept.
+        count = max(1, len(_uris(ctx.params)))
+        self._admit(count)
         try:
             if about.modern:
                 return await self._relay(ctx, introduction, about)
             return await self._serve(ctx, about)
         finally:
-            self._open -= 1
+            self._open -= count
 
-    def _admit(self) -> None:
-        if self._open >= self._config.max_subscriptions:
+    def _admit(self, count: int = 1) -> None:
+        if self._open + count > self._config.max_subscriptions:
             raise MCPError(INTERNAL_ERROR, "there are too many subscriptions; end one first")
-        self._open += 1
+        self._open += count
 
     async def _relay(self, ctx: Context, introduction: Introduction, about: About) -> Json:
         """Pass on a subscription of a 2026 server to a 2026 client."""
@@ -81,6 +84,8 @@ class Subscriptions:
         uris = _uris(ctx.params)
 
         def take(method: str, params: Json) -> None:
+            if method == "notifications/tools/list_changed":
+                self._link.downstream.tools_changed()
             said = stamped(params, request_id)
 
             async def send() -> None:
@@ -89,7 +94,7 @@ class Subscriptions:
                     await reach.notify(method, said)
 
             key = f"{method} {said['uri']}" if method == _UPDATED else method
-            mailbox.put_level(key, send)
+            mailbox.put_level(key, send, size_of(params))
 
         sent = bridge.outgoing(ctx.params, about, introduction, progress_token=None, log_level=None)
         try:
@@ -214,8 +219,9 @@ class Subscriptions:
             else:
                 await self._hold(uri)
         except BaseException:
-            client.subscribed.pop(uri, None)
-            self._open -= 1
+            # Unless it was taken back meanwhile, or the client has gone: then it was counted.
+            if client.subscribed.pop(uri, None) is not None:
+                self._open -= 1
             raise
         return {}
 
@@ -274,7 +280,7 @@ class Subscriptions:
         async def send() -> None:
             await client.reach.notify(method, said or None)
 
-        client.mailbox.put_level(method, send)
+        client.mailbox.put_level(method, send, size_of(params))
 
     async def _follow(  # noqa: C901 - a subscription and its whole life
         self,

@@ -39,13 +39,13 @@ class WrapConfig:
         park_s: How long each of them waits (above 0, up to 3,600; 300).
         max_rounds: How often one call may ask its client for input where a 2025 client
             stands before a 2026 server (1 to 100; 10).
-        max_queued: How many notifications may wait for one client (1 to 100,000; 1,000);
-            then the oldest are dropped and counted.
+        max_queued: How many notifications may wait for one client or one of its calls (1 to
+            100,000; 1,000), 4 MiB together; then the oldest are dropped and counted.
         notifications_per_s: How many a client gets in the long run (above 0, up to
             100,000; 200); bursts of `max_queued` pass.
         send_timeout_s: How long a client may leave one unread (above 0, up to 600; 5).
-        max_subscriptions: How many subscriptions there may be on one upstream (1 to
-            100,000; 1,000).
+        max_subscriptions: How many subscriptions there may be on one upstream, each
+            resource counted (1 to 100,000; 1,000).
     """
 
     sharing: Sharing = field(default=Sharing.OWN, converter=Sharing)
