@@ -8,7 +8,7 @@ Usage: hostile.py STARTS TOKEN [WORD...]. STARTS is a file with a line for each 
 import json
 import os
 import sys
-import time
+import threading
 from pathlib import Path
 
 STARTS = Path(sys.argv[1])
@@ -89,7 +89,7 @@ def answer(request, method, params):
         if "mute" in WORDS and not IS_FIRST:
             return None
         if "slow" in WORDS and method == "resources/subscribe":
-            time.sleep(0.1)
+            threading.Event().wait(0.1)  # a server that is slow
             return send({"id": request, "error": {"code": -32000, "message": "no"}})
         result = {}
     elif method == "subscriptions/listen":
