@@ -28,14 +28,14 @@ class Running:
     )
 
     def __init__(self, hardening: Hardening, host: Context, outer: "Running | None") -> None:
-        self.hardening = hardening
-        self.host = host
+        self.hardening: Hardening = hardening
+        self.host: Context = host
         self.server: FastMCP[Any] = host.fastmcp
-        self.outer = outer
+        self.outer: Running | None = outer
         self.call: Call | None = None
         self.arguments: Mapping[str, Any] = {}
         self.told: tuple[Exception, Exception] | None = None
-        self.is_over = False
+        self.is_over: bool = False
 
     def told_as(self, error: Exception, original: Exception) -> Exception:
         """Return the error by which the chain knows another one, and remember that one."""

@@ -44,7 +44,7 @@ class GuardedProtocol(H11Protocol):
             transport.abort()
             return
         if len(self.connections) > self._max_connections:
-            self.app = self._guard.refuse_overloaded
+            self.app: Any = self._guard.refuse_overloaded
         self._wait_for_headers()
 
     def data_received(self, data: bytes) -> None:

@@ -4,6 +4,7 @@ Works on asyncio and trio alike.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import anyio
@@ -19,13 +20,12 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._timers = LoopTimers()
-
-    # The system's functions themselves: a method around one costs more than it does,
-    # and every call through a chain asks a dozen times.
-    monotonic = staticmethod(time.monotonic)
-    """Return the system's monotonic time."""
-    wall = staticmethod(time.time)
-    """Return seconds since the Unix epoch."""
+        # The system's functions themselves: a method around one costs more than it does,
+        # and every call through a chain asks a dozen times.
+        self.monotonic: Callable[[], float] = time.monotonic
+        """Return the system's monotonic time."""
+        self.wall: Callable[[], float] = time.time
+        """Return seconds since the Unix epoch."""
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait for `seconds`."""

@@ -1,6 +1,7 @@
 """The clock of code without an event loop: it waits by blocking its thread."""
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NoReturn, final
 
@@ -14,10 +15,11 @@ __all__ = ("SyncClock",)
 class SyncClock:
     """A `Clock` whose `sleep` blocks, for synchronous functions; it cuts nothing off."""
 
-    monotonic = staticmethod(time.monotonic)
-    """Return the system's monotonic time."""
-    wall = staticmethod(time.time)
-    """Return seconds since the Unix epoch."""
+    def __init__(self) -> None:
+        self.monotonic: Callable[[], float] = time.monotonic
+        """Return the system's monotonic time."""
+        self.wall: Callable[[], float] = time.time
+        """Return seconds since the Unix epoch."""
 
     async def sleep(self, seconds: float, /) -> None:
         """Block the thread for `seconds`, without a turn of any event loop."""

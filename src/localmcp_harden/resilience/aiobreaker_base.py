@@ -21,9 +21,9 @@ class Call:
     __slots__ = ("began", "era", "trial")
 
     def __init__(self, era: int, trial: Trial | None, began: float) -> None:
-        self.era = era
-        self.trial = trial
-        self.began = began
+        self.era: int = era
+        self.trial: Trial | None = trial
+        self.began: float = began
 
 
 class AiobreakerBase:

@@ -17,18 +17,12 @@ from aiobreaker.state import CircuitClosedState, CircuitHalfOpenState, CircuitOp
 from ..core.errors import CircuitOpenError
 from ..protocols.resilience import BreakerState
 
-__all__ = ("OpenError", "as_timedelta", "local_time", "member", "state_object")
+__all__ = ("as_timedelta", "local_time", "member", "open_error", "state_object")
 
 
 @final
-class OpenError(CircuitOpenError, CircuitBreakerError):
-    """The circuit is open: a refusal of this package, and aiobreaker's error.
-
-    Args:
-        message: Why.
-        retry_after_s: Seconds until the next trial may run, None for no end.
-        reopen_time: The same as local time.
-    """
+class _OpenError(CircuitOpenError, CircuitBreakerError):
+    """What `open_error` returns."""
 
     def __init__(
         self, message: str, retry_after_s: float | None, reopen_time: datetime | None
@@ -48,6 +42,19 @@ class OpenError(CircuitOpenError, CircuitBreakerError):
     async def sleep_until_open(self) -> None:
         """Wait until the next trial may run."""
         await anyio.sleep(max(0.0, self.time_remaining.total_seconds()))
+
+
+def open_error(
+    message: str, retry_after_s: float | None, reopen_time: datetime | None
+) -> CircuitOpenError:
+    """Return the error of an open circuit: a refusal of this package, and aiobreaker's error.
+
+    Args:
+        message: Why.
+        retry_after_s: Seconds until the next trial may run, None for no end.
+        reopen_time: The same as local time.
+    """
+    return _OpenError(message, retry_after_s, reopen_time)
 
 
 class _Closed(CircuitClosedState):

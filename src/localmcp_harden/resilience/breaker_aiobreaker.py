@@ -344,7 +344,7 @@ class AiobreakerCircuitBreaker(AiobreakerBase):
     def _refusal(self, message: str, wait_s: float) -> Exception:
         left = _theirs.as_timedelta(wait_s)
         at = None if left is None else _theirs.local_time(self._clock.wall()) + left
-        return _theirs.OpenError(message, None if left is None else wait_s, at)
+        return _theirs.open_error(message, None if left is None else wait_s, at)
 
     def _wait_s(self) -> float:
         # A peek: as in aiobreaker, asking changes no state.

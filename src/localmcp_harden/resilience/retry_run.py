@@ -20,12 +20,12 @@ class Ended(Generic[T]):
     __slots__ = ("bad", "cause", "error", "kind", "result")
 
     def __init__(self, error: Exception | None, result: T | None = None, *, bad: bool) -> None:
-        self.error = error
-        self.result = result
-        self.bad = bad
+        self.error: Exception | None = error
+        self.result: T | None = result
+        self.bad: bool = bad
         # The chain's results say in a field what their handler raised.
-        self.cause = result.failure if isinstance(result, Outcome) else error
-        self.kind = "result" if self.cause is None else type(self.cause).__name__
+        self.cause: Exception | None = result.failure if isinstance(result, Outcome) else error
+        self.kind: str = "result" if self.cause is None else type(self.cause).__name__
 
 
 @final
@@ -35,12 +35,12 @@ class RepeatedRun:
     __slots__ = ("attempts", "backoff", "name", "taken", "until", "waited_s")
 
     def __init__(self, name: str, backoff: Backoff, until: float) -> None:
-        self.name = name
-        self.backoff = backoff
-        self.until = until
+        self.name: str = name
+        self.backoff: Backoff = backoff
+        self.until: float = until
         self.attempts: list[Attempt] = []
-        self.waited_s = 0.0
-        self.taken = 0.0
+        self.waited_s: float = 0.0
+        self.taken: float = 0.0
 
     def add(self, kind: str, duration_s: float, waited_s: float = 0.0) -> None:
         """Take note of an attempt that has ended; `kind` is `""` when it went well."""

@@ -166,6 +166,9 @@ class ChildPipes:
     """
 
     def __init__(self) -> None:
+        self.child_input: int
+        self.child_output: int
+        self.from_child: int
         self.child_input, to_child = os.pipe()
         try:
             self.from_child, self.child_output = os.pipe()
