@@ -48,12 +48,13 @@ nitpick_ignore_regex = [
     (
         "py:.*",
         (
-            r"(anyio|asyncio|attrs?|collections|contextlib|datetime|enum|mcp|mcp_types|msgspec|pathlib|starlette"
-            r"|typer|typing|uvicorn)\..*"
+            r"(abc|anyio|asyncio|attrs?|collections|contextlib|contextvars|datetime|enum|fastmcp"
+            r"|httpx2|mcp|mcp_types|msgspec|pathlib|starlette|typer|typing|uvicorn)\..*"
         ),
     ),
-    ("py:exc", r"MCPError|CircuitBreakerError"),
+    ("py:exc", r"MCPError|CircuitBreakerError|AuthorizationError"),
     ("py:.*", r"localmcp_harden\..*\.(?:[A-Z]|[A-Z]\w*T|[A-Z]_(?:co|contra))"),
+    ("py:class", r"P"),
     ("py:.*", r"(.*\.)?_\w+"),
 ]
 
