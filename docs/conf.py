@@ -52,9 +52,16 @@ nitpick_ignore_regex = [
             r"|httpx2|mcp|mcp_types|msgspec|pathlib|starlette|typer|typing|uvicorn)\..*"
         ),
     ),
-    ("py:exc", r"MCPError|CircuitBreakerError|AuthorizationError"),
+    (
+        "py:exc",
+        (
+            r"MCPError|CircuitBreakerError|AuthorizationError|ValidationError"
+            r"|EndOfStream|ClosedResourceError|BrokenResourceError"
+        ),
+    ),
     ("py:.*", r"localmcp_harden\..*\.(?:[A-Z]|[A-Z]\w*T|[A-Z]_(?:co|contra))"),
-    ("py:class", r"P"),
+    # A parameter specification, and what pydantic and attrs write into signatures.
+    ("py:class", r"P|Attribute|FieldInfo|NoneType|Strict"),
     ("py:.*", r"(.*\.)?_\w+"),
 ]
 
