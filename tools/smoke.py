@@ -13,7 +13,12 @@ from localmcp_harden.core.errors import MissingExtraError
 from localmcp_harden.core.model import Call, CallKind
 from localmcp_harden.security.access.limits import GcraRateLimiter, RateLimitConfig
 
-MAY_NEED_EXTRAS = ("localmcp_harden.integrations.", "localmcp_harden.cli.")
+MAY_NEED_EXTRAS = (
+    "localmcp_harden.integrations.",
+    "localmcp_harden.cli.",
+    "localmcp_harden.resilience.aiobreaker_states",
+    "localmcp_harden.resilience.breaker_aiobreaker",
+)
 
 
 def main(extras: str) -> int:

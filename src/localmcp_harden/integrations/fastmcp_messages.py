@@ -4,8 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, final
 
-import mcp_types
-from fastmcp.tools import Tool, ToolResult
+try:
+    import mcp_types
+    from fastmcp.tools import Tool, ToolResult
+except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
+    from ..core.errors import MissingExtraError
+
+    raise MissingExtraError("fastmcp", "hardening a FastMCP server") from _missing
 
 from ..compose.hardening import Hardening
 from ..core.model import Annotations, ToolDeclaration

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, final
 
-from fastmcp import Context, FastMCP
+try:
+    from fastmcp import Context, FastMCP
+except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
+    from ..core.errors import MissingExtraError
+
+    raise MissingExtraError("fastmcp", "hardening a FastMCP server") from _missing
 
 from ..compose.hardening import Hardening
 from ..core.model import Call

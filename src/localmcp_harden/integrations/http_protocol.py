@@ -7,8 +7,13 @@ the application, and answers what is no HTTP by itself. Here the guard learns of
 import asyncio
 from typing import Any, final
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+try:
+    import h11
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
+    from ..core.errors import MissingExtraError
+
+    raise MissingExtraError("cli", "serving over HTTP") from _missing
 
 from .asgi import AsgiGuard
 

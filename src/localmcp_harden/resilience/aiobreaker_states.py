@@ -1,7 +1,6 @@
 """What aiobreaker 1.2 hands to its users: state objects, its enum, its error.
 
-The only module that imports aiobreaker, which has no types. Importing it raises
-`ImportError` where aiobreaker is not installed.
+The only module that imports aiobreaker, which has no types.
 """
 
 import math
@@ -11,8 +10,14 @@ from enum import Enum
 from typing import Any, final
 
 import anyio
-from aiobreaker import CircuitBreakerError, CircuitBreakerState
-from aiobreaker.state import CircuitClosedState, CircuitHalfOpenState, CircuitOpenState
+
+try:
+    from aiobreaker import CircuitBreakerError, CircuitBreakerState
+    from aiobreaker.state import CircuitClosedState, CircuitHalfOpenState, CircuitOpenState
+except ImportError as _missing:  # pragma: no cover - needs an environment without the extra
+    from ..core.errors import MissingExtraError
+
+    raise MissingExtraError("aiobreaker", "a breaker for users of aiobreaker") from _missing
 
 from ..core.errors import CircuitOpenError
 from ..protocols.resilience import BreakerState

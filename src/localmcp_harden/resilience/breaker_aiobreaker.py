@@ -23,14 +23,8 @@ from ..mechanisms.chance import SystemRandom
 from ..mechanisms.clock import SystemClock
 from ..mechanisms.outcome_windows import FAILED, SLOW
 from ..protocols.resilience import BreakerConfig, BreakerSnapshot, BreakerState, never_fails
+from . import aiobreaker_states as _theirs
 from .aiobreaker_base import AiobreakerBase, Call, Exclusion
-
-try:
-    from . import aiobreaker_states as _theirs
-except ImportError as _missing:
-    from ..core.errors import MissingExtraError
-
-    raise MissingExtraError("aiobreaker", "a breaker for users of aiobreaker") from _missing
 
 __all__ = ("AiobreakerCircuitBreaker",)
 
